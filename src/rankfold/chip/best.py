@@ -7,7 +7,7 @@ each twice the one before, and one number between the best one and its neighbour
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from rankfold.chip.run import ChipRun, ChipStudy
@@ -17,10 +17,15 @@ from rankfold.machine import ChipSpec
 from rankfold.plan import Plan
 from rankfold.workload import Network
 
-OBJECTIVES: dict[str, Callable[[ChipRun], float]] = {
-    "interval": lambda run: run.interval,
+INTERVAL = "interval"
+# us, us and pJ.
+FIGURES: dict[str, Callable[[ChipRun], float]] = {
+    INTERVAL: lambda run: run.interval,
     "latency": lambda run: run.latency,
     "energy": lambda run: run.total_energy,
+}
+OBJECTIVES: dict[str, Callable[[ChipRun], float]] = {
+    **FIGURES,
     "energy-delay": lambda run: run.total_energy * run.latency,
 }
 NEAR = 1.1  # times the arrays, from which on no number between is tried
@@ -31,7 +36,7 @@ class _Tried:
     """Runs by their number of arrays, and why there is none."""
 
     study: ChipStudy
-    worth: Callable[[ChipRun], float]
+    worth: Callable[[ChipRun], tuple[float, float]]
     runs: dict[int, ChipRun | str]
 
     def at(self, arrays: int) -> None:
@@ -60,7 +65,8 @@ def run_on_chip(
     chip: ChipSpec,
     masks: Masks | None = None,
     *,
-    objective: str = "interval",
+    objective: str = INTERVAL,
+    within: Mapping[str, float] | None = None,
     choose_mappings: bool = False,
 ) -> ChipRun:
     """Run a network on a described chip as well as it is found to.
@@ -75,6 +81,8 @@ def run_on_chip(
         chip: the chip, whose arrays go before those of the plan.
         masks: the weights that pattern-pruned layers keep; None: those of the plan.
         objective: one of `OBJECTIVES`.
+        within: the most of any of `FIGURES`: runs that keep these go before those that do not, and of the
+            latter those that exceed them least.
         choose_mappings: whether layers get the mappings of the shortest interval instead of the plan's.
 
     Raises:
@@ -88,7 +96,12 @@ def run_on_chip(
         raise InputError(
             f"the plan leaves no layer of {network.name} on arrays, so that there is nothing to run"
         )
-    tried = _Tried(study, OBJECTIVES[objective], {})
+
+    def worth(run: ChipRun) -> tuple[float, float]:
+        over = max((FIGURES[name](run) / limit for name, limit in (within or {}).items()), default=0.0)
+        return max(over, 1.0), OBJECTIVES[objective](run)
+
+    tried = _Tried(study, worth, {})
     arrays = study.mappings.fewest
     while arrays < chip.arrays:
         tried.at(arrays)
@@ -97,11 +110,21 @@ def run_on_chip(
     if not tried.found:
         return study.layer_by_layer(str(tried.runs[chip.arrays]))
     _between(tried)
-    best = tried.found[tried.best]
-    if study.mappings.fewest <= chip.arrays:
-        bound = study.mappings.interval(chip.arrays) * best.read_time
-        best = replace(best, least_interval=max(bound, _units_bound(best)))
-    return best
+    return _bounded(study, tried.found[tried.best])
+
+
+def run_as_planned(
+    network: Network, plan: Plan, chip: ChipSpec, masks: Masks | None = None
+) -> ChipRun | None:
+    """Run a network with the mappings and the copies of a plan that was made for this chip; None: it was not.
+
+    Raises:
+        InputError: the copies are not those of its layers, or do not fit.
+    """
+    if plan.on_chip is None or plan.on_chip.chip != chip.name:
+        return None
+    study = ChipStudy(network, plan, chip, masks)
+    return _bounded(study, study.with_copies(plan.on_chip))
 
 
 def _between(tried: _Tried) -> None:
@@ -120,6 +143,14 @@ def _between(tried: _Tried) -> None:
             return
         for arrays in further:
             tried.at(arrays)
+
+
+def _bounded(study: ChipStudy, run: ChipRun) -> ChipRun:
+    """A run with the interval that no copies, placement or traffic of its plan can beat."""
+    if study.mappings.fewest > study.chip.arrays:
+        return run
+    bound = study.mappings.interval(study.chip.arrays) * run.read_time
+    return replace(run, least_interval=max(bound, _units_bound(run)))
 
 
 def _units_bound(run: ChipRun) -> float:

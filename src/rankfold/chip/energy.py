@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 
 from rankfold.chip.graph import TaskGraph
 from rankfold.chip.lodging import Lodging
 from rankfold.chip.placement import Placement
+from rankfold.cost.energy.formula import Formula
 from rankfold.cost.energy.network import NetworkEnergy
+from rankfold.cost.energy.table import Component, ComponentTable
+from rankfold.cost.energy.zigzag import hardware_table
 from rankfold.machine import ChipSpec
 
 ARRAYS, UNITS, BUFFERS, INTERCONNECT = "arrays", "digital units", "buffers", "interconnect"
@@ -22,6 +27,25 @@ def array_energy(energy: NetworkEnergy) -> dict[str, float]:
     """pJ by component of the arrays alone: without what the chip describes."""
     described = {part.name for part in energy.table.components if part.per in DESCRIBED}
     return {name: value for name, value in energy.components.items() if name not in described}
+
+
+@cache
+def chip_table(chip: ChipSpec) -> ComponentTable:
+    """The component table of a chip's arrays, with the chip's own figures for what it describes itself: the
+    additions of partial sums, values that pass activation, and inputs read from buffers.
+
+    What layers cost by it adds up to a part of what `ChipRun.energy` counts, and is counted by arrays alone.
+    """
+    table = hardware_table(chip.hardware)
+    own = (
+        # An event is a bit of an output, which has as many bits as inputs.
+        ("addition", f"{chip.cores.energy!r}"),
+        ("output bit", f"{chip.cores.energy!r} / input_bits"),
+        ("input bit", f"{chip.buffer.energy!r}"),
+    )
+    kept = [part for part in table.components if part.per not in DESCRIBED]
+    kept += [Component(f"{chip.name}: {per}", per, Formula(text)) for per, text in own]
+    return replace(table, components=tuple(kept))
 
 
 def unit_energy(graph: TaskGraph, chip: ChipSpec) -> float:

@@ -13,7 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rankfold.cost.choice import MappingOption, options_by_weight, runs_by_weight
+from rankfold.cost.choice import (
+    MappingOption,
+    mapping_option,
+    mapping_options,
+    runs_by_weight,
+    window_options,
+)
 from rankfold.cost.makespan import Load
 from rankfold.cost.planned import Masks, bits_of
 from rankfold.cost.stored import stored_stage
@@ -86,14 +92,13 @@ class ChipMappings:
         self._plan = plan
         self._choices: dict[str, list[_Option]] = {}
         runs = runs_by_weight(network)
-        for name, options in options_by_weight(network, plan, masks).items():
-            entry = plan.layer(name)
-            if not free or len(runs[name]) > 1 or any(shape.shares for shape in runs[name]):
-                # A plan may name windows that are none of the options.
-                options = tuple(one for one in options if one.mapping == entry.mapping)
-            self._choices[name] = [_option(plan, entry, option, len(runs[name])) for option in options]
-        # Plans may leave a layer no option of theirs.
-        self._choices = {name: options for name, options in self._choices.items() if options}
+        for name, own in runs.items():
+            entry, mask = plan.layer(name), masks.get(name)
+            options = [mapping_option(own, plan.array, entry, mask)]
+            if free and len(own) == 1 and not own[0].shares:
+                options = [*mapping_options(own, plan.array, entry, mask)]
+                options += window_options(own, plan.array, entry, mask)
+            self._choices[name] = [_option(plan, entry, option, len(own)) for option in options]
         self._needs = _Needs(self._choices.values()) if self._choices else None
 
     @property

@@ -53,8 +53,6 @@ class Placement:
 def place(graph: TaskGraph, chip: ChipSpec, arrays: int) -> Placement:
     """Copies with which so many arrays are the fastest (exact), in cores one after another.
 
-    A join is computed where the last of its sources is made, each core adding to what it makes itself.
-
     Raises:
         InputError: the network has more tiles.
     """
@@ -63,7 +61,21 @@ def place(graph: TaskGraph, chip: ChipSpec, arrays: int) -> Placement:
     tiles = sum(number for load in loads for number, _ in load)
     if tiles > arrays:
         raise InputError(f"the network needs {tiles:,} arrays for its weights to stay, and has {arrays:,}")
-    copies = copies_of_tiles(loads, arrays)
+    return place_copies(graph, chip, copies_of_tiles(loads, arrays))
+
+
+def place_copies(graph: TaskGraph, chip: ChipSpec, copies: Sequence[Sequence[int]]) -> Placement:
+    """Copies of all tiles in cores one after another.
+
+    A join is computed where the last of its sources is made, each core adding to what it makes itself.
+
+    Args:
+        graph: the network.
+        chip: the chip.
+        copies: of each set of arrays, one number for each of its matrices.
+    """
+    sets = graph.on_arrays
+    loads = [_loads(graph, tasks) for tasks in sets.values()]
     bounds = [0, *accumulate(_held(load, each) for load, each in zip(loads, copies, strict=True))]
     places = dict(zip(sets, pairwise(bounds), strict=True))
     own_copies = dict(zip(sets, copies, strict=True))

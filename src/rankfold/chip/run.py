@@ -25,9 +25,9 @@ from rankfold.chip.graph import TaskGraph
 from rankfold.chip.kept import best_plan, laid_out, mappings_of, placed_on, priced
 from rankfold.chip.layer_by_layer import LayerByLayer, run_layer_by_layer
 from rankfold.chip.lodging import lodged
-from rankfold.chip.placement import Placement
+from rankfold.chip.placement import Placement, place_copies
 from rankfold.chip.timing import Timing, timing
-from rankfold.chip.traffic import Traffic, with_lodgings
+from rankfold.chip.traffic import Traffic, traffic, with_lodgings
 from rankfold.cost.cycles import NetworkCycles
 from rankfold.cost.energy.accuracy import accuracy_to_json
 from rankfold.cost.energy.network import NetworkEnergy
@@ -37,6 +37,7 @@ from rankfold.cost.planned import Masks
 from rankfold.errors import InputError
 from rankfold.machine import ChipSpec
 from rankfold.plan import Plan
+from rankfold.plan.on_chip import OnChip
 from rankfold.workload import Network
 
 NS = 1e-3  # in us
@@ -179,6 +180,18 @@ class ChipRun:
         return self.chip.arrays
 
     @property
+    def on_chip(self) -> OnChip | None:
+        """The copies of each layer, as plans keep them; None where weights do not stay."""
+        if self.pipeline is None:
+            return None
+        copies: dict[str, tuple[tuple[int, ...], ...]] = {}
+        for task, own in zip(self.graph.tasks, self.pipeline.placement.copies, strict=True):
+            if task.layer is not None:
+                name = self.placed.layers[task.layer].shape.name
+                copies[name] = (*copies.get(name, ()), own)
+        return OnChip(self.chip.name, copies)
+
+    @property
     def utilisation(self) -> float:
         """Share of all arrays' time in which they are read."""
         reads = self.activity.reads
@@ -289,6 +302,38 @@ class ChipStudy:
         run = self._run(best_plan(self.mappings, arrays))
         placement, sent = placed_on(run.graph, self.chip, arrays)
         return replace(run, pipeline=_pipeline(run, placement, sent))
+
+    def with_copies(self, on_chip: OnChip) -> ChipRun:
+        """The network with the mappings and the copies that its plan says.
+
+        Args:
+            on_chip: what it says.
+
+        Raises:
+            InputError: these are not the copies of its layers, the chip has fewer arrays, or its buffers no
+                room.
+        """
+        run = self._run(self._plan)
+        copies = []
+        for tasks in run.graph.on_arrays.values():
+            task = run.graph.tasks[tasks[0]]
+            assert task.layer is not None  # it runs on arrays
+            name = run.placed.layers[task.layer].shape.name
+            stage = sum(other.layer == task.layer for other in run.graph.tasks[: tasks[0]])
+            stages = on_chip.copies.get(name, ())
+            if stage >= len(stages) or len(stages[stage]) != len(task.matrices):
+                raise InputError(
+                    f"the plan's copies are not those of layer {name} as it is mapped (chip/copies/{name}); "
+                    "omit chip from the plan, and copies are chosen anew"
+                )
+            copies.append(stages[stage])
+        placement = place_copies(run.graph, self.chip, copies)
+        if placement.used > self.chip.arrays:
+            raise InputError(
+                f"the plan's copies need {placement.used:,} arrays, and {self.chip.name} has "
+                f"{self.chip.arrays:,}; omit chip from the plan, and copies are chosen anew"
+            )
+        return replace(run, pipeline=_pipeline(run, placement, traffic(run.graph, placement, self.chip)))
 
     def layer_by_layer(self, why: str) -> ChipRun:
         """The network with weights that are written for each image.

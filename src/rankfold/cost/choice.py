@@ -70,13 +70,14 @@ def mapping_options(
     """
     options = []
     for mapping in entry.kind.mappings:
-        options.append(_option(runs, array, replace(entry, mapping=mapping), mask))
+        options.append(mapping_option(runs, array, replace(entry, mapping=mapping), mask))
     return tuple(options)
 
 
-def _option(
+def mapping_option(
     runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
 ) -> MappingOption:
+    """What the layer needs under the mapping of its entry; arguments as `mapping_options`."""
     cycles = time = whole_cycles = 0
     whole = ArraySpec(array.rows, array.columns)
     mapped = [array_mapping(shape, array, entry, mask) for shape in runs]
@@ -115,7 +116,7 @@ def choose_mapping(runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan
     if own is not None:
         return own
     plain = replace(entry, kind=DenseLayer(), mapping="im2col")
-    most = MOST_ARRAYS * _option(runs, array, plain, None).arrays
+    most = MOST_ARRAYS * mapping_option(runs, array, plain, None).arrays
     options = mapping_options(runs, array, entry)
     within = [option for option in options if option.arrays <= most]
     if not within:
@@ -172,7 +173,7 @@ def window_options(
         in_weights = array.in_weights(bits_of(runs[0], entry)[0])
     options = []
     for window in windows_worth_trying([shape.output for shape in runs], in_weights.columns):
-        options.append(_option(runs, array, replace(entry, mapping=window_name([window])), mask))
+        options.append(mapping_option(runs, array, replace(entry, mapping=window_name([window])), mask))
     costs = np.array([(one.cycles, one.arrays, one.whole_cycles) for one in options], float)
     return tuple(options[index] for index in undominated(costs))
 

@@ -23,6 +23,7 @@ from rankfold.mapping.array import COLUMNS
 from rankfold.notebooks import Shown, in_brackets
 from rankfold.plan.kinds import LayerKind, field_schemas, kind_names, kinds
 from rankfold.plan.layer import LayerPlan
+from rankfold.plan.on_chip import OnChip
 from rankfold.plan.prediction import NATS, Prediction, decisions
 from rankfold.records.schema import strict_validator
 from rankfold.workload import ConvShape, InputSpec, Network
@@ -51,6 +52,7 @@ class Plan(Shown):
             nothing else was said.
         prediction: what it was predicted to lose, and of which decisions; see `predicted_loss`. Plans that
             differ in it alone are equal.
+        on_chip: copies of its layers on a described chip, where it was made for one; likewise.
     """
 
     model: str
@@ -61,6 +63,7 @@ class Plan(Shown):
     masks: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
     hardware: Hardware | None = None
     prediction: Prediction | None = field(default=None, compare=False)
+    on_chip: OnChip | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         became = Counter(layer.kind.name for layer in self.layers)
@@ -217,6 +220,8 @@ class Plan(Shown):
         # Not one of decisions that are no longer those of the plan.
         if self.prediction is not None and self.predicted_loss is not None:
             content["prediction"] = self.prediction.to_json()
+        if self.on_chip is not None:
+            content["chip"] = self.on_chip.to_json()
         return {**content, "layers": [layer.to_json() for layer in self.layers]}
 
     @classmethod
@@ -235,9 +240,11 @@ class Plan(Shown):
         if "hardware" in content:
             hardware = hardware_from_json(content["hardware"], f"{where}: hardware")
         try:
-            prediction = None
+            prediction = on_chip = None
             if "prediction" in content:
                 prediction = Prediction.from_json(content["prediction"])
+            if "chip" in content:
+                on_chip = OnChip.from_json(content["chip"])
             return cls(
                 content["model"],
                 (channels, height, width),
@@ -246,6 +253,7 @@ class Plan(Shown):
                 tuple(InputSpec.from_json(spec) for spec in content.get("inputs", ())),
                 hardware=hardware,
                 prediction=prediction,
+                on_chip=on_chip,
             )
         except InputError as error:
             # The message names the layer already; here the file is added.
@@ -271,9 +279,11 @@ class Plan(Shown):
         return cls.from_json(read_json(path), str(path))
 
     def digest(self) -> str:
-        """A hash of all decisions; reasons are words, and predictions decide nothing: they do not count."""
+        """A hash of all decisions: not of reasons and predictions, nor of copies on a chip, which change no
+        output.
+        """
         layers = tuple(replace(layer, reason="") for layer in self.layers)
-        bare = replace(self, layers=layers, prediction=None)
+        bare = replace(self, layers=layers, prediction=None, on_chip=None)
         # Sorted, so that the order of fields may change.
         return digest_of(json.dumps(bare.to_json(), sort_keys=True).encode())
 

@@ -56,18 +56,29 @@ def mapping_plan(
     """
     goal = quantity_named(objective, "objective")
     check_request(budgets)
+    quantities = counted_quantities(budgets, goal, ())
+    choices = mapping_choices(network, array, bits, table, quantities)
+    limits = limits_of(budgets, choices)
+    solution = solve([layer.candidates for layer in choices], limits, goal)
+    plan = Plan.of(network, array, [candidate.entry for candidate in solution.chosen])
+    return Planning(plan, choices, solution, limits)
+
+
+def mapping_choices(
+    network: Network,
+    array: ArraySpec | Hardware,
+    bits: Bits,
+    table: ComponentTable | None,
+    quantities: Sequence[str],
+) -> tuple[LayerChoices, ...]:
+    """The mappings of all layers, in the quantities that count; other arguments as `mapping_plan`."""
     hardware = None
     if isinstance(array, Hardware):
         hardware, array = array, array.array
     slots = layer_slots(network, array, bits)
     priced_with = table or hardware_table(hardware or DEFAULT_HARDWARE.with_array(array))
     costing = Costing.of(network, dense_network(network, array, slots), priced_with)
-    quantities = counted_quantities(budgets, goal, ())
-    choices = tuple(_choices(slot, costing, quantities) for slot in slots)
-    limits = limits_of(budgets, choices)
-    solution = solve([layer.candidates for layer in choices], limits, goal)
-    plan = Plan.of(network, hardware or array, [candidate.entry for candidate in solution.chosen])
-    return Planning(plan, choices, solution, limits)
+    return tuple(_choices(slot, costing, quantities) for slot in slots)
 
 
 def _choices(slot: LayerSlot, costing: Costing, quantities: Sequence[str]) -> LayerChoices:

@@ -215,6 +215,7 @@ def planning_problem(
     seed: int = 0,
     table: ComponentTable | None = None,
     network: Network | None = None,
+    counted: Sequence[str] = (),
     runner: LayerRunner | None = None,
     progress: Progress | None = None,
 ) -> PlanningProblem:
@@ -253,6 +254,7 @@ def planning_problem(
         table: the components that energy is counted with; None: those of the hardware, else the default
             ones.
         network: the model's trace; None: it is traced, and has the name of the model's class.
+        counted: further quantities that tell candidates apart.
         runner: finds what layers may become elsewhere, such as a connected `planning.cluster.RayLayers`;
             None: threads of this process do, as many as torch may use.
         progress: hears how far the work is.
@@ -270,7 +272,7 @@ def planning_problem(
         seed=seed,
     )
     traded = chosen_trades(trades)
-    quantities = counted_quantities(budgets, goal, traded)
+    quantities = counted_quantities(budgets, goal, (*traded, *counted))
     chosen_kinds = chosen_labels(kinds)
     progress = progress or Silent()
     hardware = None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from rankfold.planning.exact.budget import Budget
-from rankfold.planning.exact.quantities import KNOWN, USUAL
+from rankfold.planning.exact.quantities import INTERVAL, KNOWN, LATENCY, USUAL
 
 
 def add_budgets(parser: argparse.ArgumentParser) -> None:
-    """Add `--max-cycles`, `--max-arrays`, `--max-energy` and `--budget`."""
+    """Add `--budget`, and options for the most of single quantities."""
     parser.add_argument(
         "--max-cycles",
         metavar="N",
@@ -19,6 +19,8 @@ def add_budgets(parser: argparse.ArgumentParser) -> None:
         "--max-arrays", metavar="N", help="most arrays, one for each tile: a number, or a share"
     )
     parser.add_argument("--max-energy", metavar="E", help="most energy per image: 300nJ, 1.2uJ, or a share")
+    parser.add_argument("--max-latency", metavar="T", help="most time of an image: 250us, or a share")
+    parser.add_argument("--max-interval", metavar="T", help="most time between images: 25us, or a share")
     parser.add_argument(
         "--budget",
         metavar="NAME=N,...",
@@ -63,7 +65,7 @@ def given_budgets(options: argparse.Namespace) -> tuple[Budget, ...]:
         InputError: one of them is none.
     """
     budgets = []
-    for quantity in USUAL:
+    for quantity in (*USUAL, LATENCY, INTERVAL):
         text = getattr(options, f"max_{quantity}")
         if text is not None:
             budgets.append(Budget.parse(quantity, text))

@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from rankfold.chip.best import OBJECTIVES, run_on_chip
+from rankfold.chip.best import INTERVAL, OBJECTIVES, run_as_planned, run_on_chip
 from rankfold.chip.check import Check, check_schedule
 from rankfold.chip.run import ChipRun
 from rankfold.cli.arguments.arrays import add_bits
@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--objective",
         choices=tuple(OBJECTIVES),
-        default="interval",
-        help="what is to be small (default interval, the time between two images)",
+        help="what is to be small (default: interval, the time between two images; a plan that was made for "
+        "this chip keeps its copies)",
     )
     parser.add_argument(
         "--choose-mappings",
@@ -92,9 +92,12 @@ def run(options: argparse.Namespace) -> int:
     network, plan, masks = planned_network(options)
     planned = options.plan is not None or run_folder(options.model).is_dir()
     chosen = options.choose_mappings or not (planned or options.method not in (None, AUTO))
-    found = run_on_chip(
-        network, plan, chip, masks or None, objective=options.objective, choose_mappings=chosen
-    )
+    found = None
+    if options.objective is None and not chosen:
+        found = run_as_planned(network, plan, chip, masks or None)
+    if found is None:
+        objective = options.objective or INTERVAL
+        found = run_on_chip(network, plan, chip, masks or None, objective=objective, choose_mappings=chosen)
     if options.plan is None and planned and not chosen:
         # What a simulation of these arrays found of the run; other mappings lay other sums on them.
         from rankfold.runs.on_arrays import energy_with_accuracy

@@ -26,6 +26,14 @@ from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import UNLABELLED_HELP, add_image_size, decoded_data
 from rankfold.cli.arguments.values import checked
 from rankfold.cli.commands.plan_alds import ALDS, add_allocation, run_alds
+from rankfold.cli.commands.plan_chip import (
+    add_chip,
+    given_chip,
+    of_the_chip,
+    run_mappings_on_chip,
+    solved_on_chip,
+    tell,
+)
 from rankfold.cli.commands.plan_forecast import (
     add_forecast,
     drops_after,
@@ -40,16 +48,19 @@ from rankfold.cli.commands.plan_uniform import add_uniform, refuse_setting, run_
 from rankfold.cost.energy import hardware_table
 from rankfold.errors import InputError
 from rankfold.files import check_target
+from rankfold.machine import ChipSpec, Hardware
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.quantities import CYCLES, spoken
 from rankfold.planning.exact.widths import BitChoices
 
 if TYPE_CHECKING:
-    from rankfold.machine import Hardware
+    from rankfold.mapping import ArraySpec
+    from rankfold.plan.uniform import Bits
     from rankfold.planning import Planning, PlanningProblem
     from rankfold.planning.forecast.finished import Learnt
     from rankfold.planning.forecast.forecaster import Forecast
     from rankfold.planning.forecast.situation import Situation
+    from rankfold.planning.losses import LayerRunner
     from rankfold.progress import Progress
     from rankfold.training.metric import Metric
 
@@ -60,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # Asked for below, as `--uniform` does without.
     parser.add_argument("--data", metavar="DATA", help=UNLABELLED_HELP)
     add_array(parser)
+    add_chip(parser)
     add_budgets(parser)
     _add_goal(parser)
     add_kinds(parser)
@@ -141,8 +153,11 @@ def _add_goal(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Plan, print why, and write the plan and the front."""
+    chip = given_chip(options)
     if options.uniform:
         return run_uniform(options)
+    if options.mappings_only and chip is not None:
+        return run_mappings_on_chip(options, chip, given_budgets(options))
     if options.mappings_only:
         return run_mappings(options, given_budgets(options))
     refuse_setting(options, but=("linear",))
@@ -165,7 +180,13 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.cli.words.progress import Bars
 
     progress = Bars()
-    problem, situation = _problem(options, hardware, budgets, learnt, progress)
+    on_chip: tuple[Budget, ...] = ()
+    if chip is not None:
+        on_chip, budgets = of_the_chip(budgets)
+    problem, situation = _problem(options, chip or hardware, budgets, learnt, progress)
+    if chip is not None and out is not None:
+        tell(options, solved_on_chip(problem, chip, on_chip, progress), out)
+        return 0
     if searching is not None:
         return run_search(problem, searching, options, hardware, out)
     planning, foreseen = None, None
@@ -217,51 +238,31 @@ def _target(options: argparse.Namespace, limited: bool) -> Path | None:
 
 def _problem(
     options: argparse.Namespace,
-    hardware: Hardware,
+    machine: Hardware | ChipSpec,
     budgets: tuple[Budget, ...],
     learnt: Learnt,
     progress: Progress,
 ) -> tuple[PlanningProblem, Situation]:
     """The network with everything that its layers may become, and what accuracies are learnt for."""
-    from rankfold.planning.cluster import RayLayers
     from rankfold.planning.exact.slots import layer_slots
     from rankfold.planning.forecast.situation import Situation
     from rankfold.planning.problem import planning_problem
-    from rankfold.planning.request import check_request, chosen_objective
     from rankfold.runs.state import shapes_of
     from rankfold.training.device import choose_device
 
     max_drop, max_loss = _max_drop(options), options.max_loss
     # The cheap checks: data and network are loaded after them.
-    check_request(
-        budgets,
-        max_drop=max_drop,
-        metric=options.metric is not None,
-        images=options.images,
-        seed=options.seed,
-    )
-    metric = _metric(options)
-    chosen_objective(options.objective, max_loss=max_loss, max_drop=max_drop)
-    trades = _traded(options)
-    bits = chosen_bits(options, options.bits)
-    if options.layer_bits is not None and bits is None:
-        raise InputError(
-            "--layer-bits are chosen instead of the network's bits; give it bits, too, such as --bits 4"
-        )
-    kinds = named_kinds(options)
+    metric, trades, bits, kinds = _checked(options, budgets)
+    hardware, counted = _counted_on(options, machine)
     prepare_process(options.threads)
-    runner = None
-    if options.ray is not None:
-        runner = RayLayers(options.ray)
-        # Before the data are read: a cluster that is not there is known at once.
-        runner.connect()
+    runner = _runner(options)
     device = choose_device(options.device)
     data = decoded_data(options)
     if options.max_drop is not None or options.search is not None:
         data.require_labels("measuring plans", "limit the predicted loss instead (--max-loss)")
     model = trained_model(options, data, device)
     network = shapes_of(model, data, options.model)
-    slots = layer_slots(network, hardware.array, bits)
+    slots = layer_slots(network, hardware.array if isinstance(hardware, Hardware) else hardware, bits)
     situation = Situation.of(model, data, network.name, [slot.entry for slot in slots])
     tell_unused(learnt, situation, progress)
     if drops_after(options):
@@ -273,7 +274,7 @@ def _problem(
     problem = planning_problem(
         model,
         data,
-        kept_with_plan(options, hardware),
+        hardware,
         *budgets,
         bits=bits,
         layer_bits=options.layer_bits,
@@ -288,12 +289,69 @@ def _problem(
         kinds=kinds,
         images=options.images,
         seed=options.seed,
-        table=hardware_table(hardware),
         network=network,
         runner=runner,
         progress=progress,
+        **counted,
     )
     return problem, situation
+
+
+def _checked(
+    options: argparse.Namespace, budgets: tuple[Budget, ...]
+) -> tuple[Metric | None, tuple[str, ...], Bits, list[str] | None]:
+    """The metric, the trades of fronts, the bits and the kinds, before data and network are loaded.
+
+    Raises:
+        InputError: no plan could be made for what is asked.
+    """
+    from rankfold.planning.request import check_request, chosen_objective
+
+    max_drop = _max_drop(options)
+    check_request(
+        budgets,
+        max_drop=max_drop,
+        metric=options.metric is not None,
+        images=options.images,
+        seed=options.seed,
+    )
+    metric = _metric(options)
+    chosen_objective(options.objective, max_loss=options.max_loss, max_drop=max_drop)
+    bits = chosen_bits(options, options.bits)
+    if options.layer_bits is not None and bits is None:
+        raise InputError(
+            "--layer-bits are chosen instead of the network's bits; give it bits, too, such as --bits 4"
+        )
+    return metric, _traded(options), bits, named_kinds(options)
+
+
+def _counted_on(
+    options: argparse.Namespace, machine: Hardware | ChipSpec
+) -> tuple[ArraySpec | Hardware, dict[str, Any]]:
+    """What plans keep of the machine, and what candidates are counted with."""
+    if isinstance(machine, ChipSpec):
+        from rankfold.chip.energy import chip_table
+        from rankfold.planning.on_chip.plan import COUNTED, check_for_chip
+
+        check_for_chip(given_budgets(options), options.objective)
+        return machine.hardware, {"table": chip_table(machine), "counted": COUNTED}
+    return kept_with_plan(options, machine), {"table": hardware_table(machine)}
+
+
+def _runner(options: argparse.Namespace) -> LayerRunner | None:
+    """Who finds what layers may become; None: this process.
+
+    Raises:
+        InputError: there is no such cluster.
+    """
+    if options.ray is None:
+        return None
+    from rankfold.planning.cluster import RayLayers
+
+    runner = RayLayers(options.ray)
+    # Before the data are read: a cluster that is not there is known at once.
+    runner.connect()
+    return runner
 
 
 def _max_drop(options: argparse.Namespace) -> float | None:

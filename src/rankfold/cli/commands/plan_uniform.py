@@ -49,6 +49,8 @@ OF_THE_CHOICE = (
     "max_cycles",
     "max_arrays",
     "max_energy",
+    "max_latency",
+    "max_interval",
     "budget",
     "objective",
     "mappings_only",

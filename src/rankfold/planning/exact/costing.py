@@ -137,7 +137,7 @@ class Costing:
             # Pairs on supports are too many, and seldom worth their two stages.
             if not runs or (entry.kind.windows > 1 and entry.kind.shares_support):
                 continue
-            for name in self.layouts.names(runs, self._with_bits(entry), quantities):
+            for name in self.layouts.names(runs, self.with_bits(entry), quantities):
                 found.append(replace(entry, mapping=name))
         return found
 
@@ -153,15 +153,13 @@ class Costing:
 
     def _activities(self, entry: LayerPlan) -> list[tuple[StageActivity, ...]]:
         """What the arrays do in each run of a layer, stage by stage."""
-        precise = self._with_bits(entry)
+        precise = self.with_bits(entry)
         return [layer_activities(shape, self.precise.array, precise) for shape in self.runs[entry.name]]
 
     def _priced(self, candidate: Candidate, activities: Sequence[Sequence[StageActivity]]) -> Candidate:
         """The candidate with what the arrays' work costs, which may be that of other bits of inputs."""
         array = self.precise.array
-        weight_bits, input_bits = bits_of(
-            self.runs[candidate.entry.name][0], self._with_bits(candidate.entry)
-        )
+        weight_bits, input_bits = bits_of(self.runs[candidate.entry.name][0], self.with_bits(candidate.entry))
         runs: list[list[StageEnergy]] = []
         for stages in activities:
             work = [stage.under(array, weight_bits, input_bits) for stage in stages]
@@ -179,7 +177,7 @@ class Costing:
             area=SQUARE_MILLIMETRES * sum(sum(stage.area.values()) for stage in runs[0]),
         )
 
-    def _with_bits(self, entry: LayerPlan) -> LayerPlan:
+    def with_bits(self, entry: LayerPlan) -> LayerPlan:
         """The entry with bits: those that a plan leaves open are those that energy is counted with."""
         if entry.weight_bits is not None:
             return entry

@@ -103,7 +103,7 @@ def cheapest(choices: Choices, limits: Limits, goal: str) -> Solution:
     # A second problem, within the first's optimum: of equal costs the one that can be hoped to be most
     # accurate.
     within = min(first.value, limits.get(goal, math.inf))
-    best = _best(choices, {**limits, goal: within}, LOSS)
+    best = best_within(choices, {**limits, goal: within}, LOSS)
     # It sits on the edge of what there is; where the solver finds nothing there, the first is as cheap.
     if best is None:
         return first
@@ -134,15 +134,15 @@ def solve(choices: Choices, limits: Limits, goal: str = LOSS) -> Solution:
     for name, limit in limits.items():
         if not limit >= 0:  # which is also true of NaN
             raise InputError(f"the budget of {spoken(name)} (={limit:g}) must be 0 or more")
-    solution = _best(choices, limits, goal)
+    solution = best_within(choices, limits, goal)
     if solution is None:
         raise InputError(_out_of_reach(choices, limits))
     return solution
 
 
-def _best(choices: Choices, limits: Limits, goal: str) -> Solution | None:
-    """The best choice, or None where there is none; quantities of which the largest counts are seen to
-    here.
+def best_within(choices: Choices, limits: Limits, goal: str) -> Solution | None:
+    """The best choice as `solve` finds it, or None where there is none; quantities of which the largest
+    counts are seen to here.
     """
     sums = {}
     for name, limit in limits.items():
@@ -462,7 +462,7 @@ def _out_of_reach(choices: Choices, limits: Limits) -> str:
     for name, limit in others.items():
         parts.append(f"at most {_amount(name, limit)}")
     within = " and ".join(parts)
-    nearest = _best(choices, others, first)
+    nearest = best_within(choices, others, first)
     if others and nearest is None:
         return f"no plan keeps all budgets together: {within} cannot be had at once"
     # It can be kept after all, of which the solver lost sight.

@@ -1,0 +1,1 @@
+"""Plans for a described chip, within budgets that hold on it."""

@@ -1,0 +1,172 @@
+"""What candidates need of a described chip, whatever the copies, the places and the traffic.
+
+Of what `chip.run` counts this much is a sum over layers, or can be told of each layer alone:
+
+- **Arrays.** For an interval of t activations a tile of n activations needs ceil(n / t) copies, so that a
+  candidate needs a(t) = sum over its tiles of ceil(n / t) arrays, and the chip keeps the interval exactly
+  where these add up to no more than it has (as in `chip.mappings`).
+- **Energy** of arrays and converters, of the additions of partial sums, of activations, of what is driven
+  from buffers and written there once: by the component table of the chip, with its own figures in the place
+  of what it describes.
+
+What is missing is never negative: partial sums and feature maps on their way, further copies in buffers,
+leakage, and waiting. So these costs are bounds of the chip's, and the best choice by them is a bound of all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rankfold.chip.energy import FJ, chip_table
+from rankfold.chip.graph import TaskGraph
+from rankfold.cost.planned import array_mapping, bits_of
+from rankfold.cost.stored import stored_stage
+from rankfold.machine import ChipSpec
+from rankfold.plan import LayerPlan, Plan
+from rankfold.planning.exact import ENERGY, Candidate, LayerChoices
+from rankfold.planning.exact.costing import Costing
+from rankfold.workload import Network
+
+
+@dataclass(frozen=True)
+class _Loads:
+    """The matrices of all candidates of a layer.
+
+    Attributes:
+        tiles: (candidates, most matrices of any) tiles of each; 0 where one has fewer matrices.
+        times: likewise, activations of each tile for an image.
+    """
+
+    tiles: np.ndarray
+    times: np.ndarray
+
+    @classmethod
+    def of(cls, loads: Sequence[Sequence[tuple[int, int]]]) -> _Loads:
+        most = max(1, *(len(one) for one in loads))
+        padded = np.array([[*one, *[(0, 1)] * (most - len(one))] for one in loads])  # (K, most, 2)
+        return cls(padded[..., 0], padded[..., 1])
+
+    def arrays(self, interval: int) -> np.ndarray:
+        """(candidates,) with which each keeps an interval."""
+        return np.asarray((self.tiles * -(-self.times // interval)).sum(axis=1))
+
+    @property
+    def longest(self) -> np.ndarray:
+        """(candidates,) activations of the busiest tile of each."""
+        return np.where(self.tiles > 0, self.times, 0).max(axis=1)
+
+
+class ChipCosts:
+    """The candidates of all layers of a network as a chip counts them.
+
+    Args:
+        network: the network.
+        chip: the chip.
+        choices: what layers may become; energies that were counted are those of `chip_table`.
+        dense: the plan that keeps all layers dense, on the chip's hardware.
+        graph: the tasks of the network kept dense, of whose joins the units' work is the same in any plan.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        chip: ChipSpec,
+        choices: Sequence[LayerChoices],
+        dense: Plan,
+        graph: TaskGraph,
+    ) -> None:
+        # Fully connected layers cost a chip something, too, whether a plan counts them or not.
+        costing = Costing.of(network, dense, chip_table(chip), linear=True)
+        self._choices = [
+            [_priced(costing, chip, one, layer.shape.is_linear) for one in layer.candidates]
+            for layer in choices
+        ]
+        self._loads = [
+            _Loads.of([_loads(costing, one.entry) for one in candidates]) for candidates in self._choices
+        ]
+        self.chip = chip
+        self.read_time = chip.read_time or self._least_read_time()
+        memory = FJ * chip.memory.energy * graph.tasks[0].made_bits if chip.memory is not None else 0.0
+        joins = sum(task.operations for task in graph.tasks if task.arrays is None)
+        self.fixed_energy = memory + FJ * chip.cores.energy * joins
+
+    @property
+    def longest(self) -> int:
+        """Activations of the busiest tile of any candidate: an interval that needs no copies."""
+        return max(int(loads.longest.max()) for loads in self._loads)
+
+    def candidates(self, interval: int) -> list[list[Candidate]]:
+        """The candidates of each layer, with the arrays that each needs for an interval, in activations."""
+        found = []
+        for candidates, loads in zip(self._choices, self._loads, strict=True):
+            needed = loads.arrays(interval).tolist()
+            found.append(
+                [replace(one, arrays=arrays) for one, arrays in zip(candidates, needed, strict=True)]
+            )
+        return found
+
+    def stored(self, chosen: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        """Chosen candidates with the arrays that they need without copies."""
+        found = []
+        for one, candidates in zip(chosen, self._choices, strict=True):
+            found.append(next(own for own in candidates if own.entry == one.entry))
+        return tuple(found)
+
+    def activations(self, time: float) -> int:
+        """Activations that fit into so many us."""
+        return int(1e3 * time * (1 + 1e-12) / self.read_time)
+
+    def time(self, activations: int) -> float:
+        """us of so many activations."""
+        return 1e-3 * activations * self.read_time
+
+    def _least_read_time(self) -> float:
+        """ns of an activation: one clock for all arrays, which is no faster than what each layer needs at
+        least.
+        """
+        needed = [0.0]
+        for candidates, loads in zip(self._choices, self._loads, strict=True):
+            own = []
+            for one, longest in zip(candidates, loads.longest.tolist(), strict=True):
+                own.append(1e3 * one.cost("interval") / longest if longest else 0.0)
+            needed.append(min(own))
+        return max(needed)
+
+
+def _priced(costing: Costing, chip: ChipSpec, candidate: Candidate, linear: bool) -> Candidate:
+    """A candidate with its part of the chip's energy."""
+    priced = candidate
+    if candidate.energy is None or linear:
+        priced = costing.candidate(candidate.entry, (ENERGY,))
+    entry = costing.with_bits(candidate.entry)
+    # What it reads is written to a buffer, once at least.
+    written = 0
+    for shape in costing.runs[entry.name]:
+        channels = shape.in_channels if candidate.channels is None else candidate.channels
+        written += channels * math.prod(shape.input) * (entry.input_bits or 0) * (not candidate.idle)
+    energy = priced.cost(ENERGY) + FJ * chip.buffer.energy * written
+    # Losses and needs are the plan's; so are cycles, which it does not count of layers that it does not plan.
+    return replace(candidate, energy=energy, interval=priced.interval)
+
+
+def _loads(costing: Costing, entry: LayerPlan) -> list[tuple[int, int]]:
+    """(tiles, activations of each for an image) of all matrices of a layer."""
+    array = costing.precise.array
+    runs = costing.runs[entry.name]
+    if runs[0].shares:
+        return []  # it may run on the arrays of the layer whose parameter it shares
+    precise = costing.with_bits(entry)
+    stages = array_mapping(runs[0], array, precise).stages
+    if not stages:
+        return []
+    weight_bits, input_bits = bits_of(runs[0], precise)
+    slices, wide = array.cycles_per_vector(input_bits), array.columns_per_weight(weight_bits)
+    found: list[tuple[int, int]] = []
+    for stage in stages:
+        stored = stored_stage(stage, array, slices, wide)
+        found += [(tiles, times * len(runs)) for tiles, times in stored.loads]
+    return found

@@ -1,0 +1,174 @@
+"""Plans for a described chip: least loss within what it may take there, or what it takes for a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rankfold.chip.best import FIGURES, run_on_chip
+from rankfold.chip.energy import chip_table
+from rankfold.chip.run import ChipRun
+from rankfold.errors import InputError
+from rankfold.machine import ChipSpec
+from rankfold.plan import Plan
+from rankfold.plan.uniform import Bits
+from rankfold.planning.best import Planning
+from rankfold.planning.exact import (
+    ARRAYS,
+    CYCLES,
+    ENERGY,
+    INTERVAL,
+    LOSS,
+    WEIGHTS,
+    Budget,
+    Candidate,
+    LayerChoices,
+    Solution,
+)
+from rankfold.planning.exact.quantities import spoken
+from rankfold.planning.mappings_alone import mapping_choices
+from rankfold.planning.on_chip.costs import ChipCosts
+from rankfold.planning.on_chip.search import Aim, ChipSearch
+from rankfold.planning.problem import PlanningProblem, limits_of
+from rankfold.planning.request import check_request
+from rankfold.progress import Progress, Silent
+from rankfold.workload import Network
+
+# What tells candidates apart on a chip, beside their losses.
+COUNTED = (ARRAYS, INTERVAL, ENERGY)
+# What layers add up to, that may have a budget beside the chip's own figures: all else the chip is or says.
+SUMS = (CYCLES, WEIGHTS)
+
+
+@dataclass(frozen=True)
+class ChipPlanning:
+    """A plan for a chip, and how it runs there.
+
+    Attributes:
+        planning: the plan with its copies, and what it was chosen from; its solution has the proven bound.
+        run: as `rankfold chip` finds it.
+        dense: the network kept dense, with the mappings of the shortest interval.
+        limits: the most of the chip's own figures, by `chip.best.FIGURES`: us, us and pJ.
+    """
+
+    planning: Planning
+    run: ChipRun
+    dense: ChipRun
+    limits: Mapping[str, float]
+
+
+def check_for_chip(budgets: Sequence[Budget], goal: str | None) -> None:
+    """Refuse what cannot be asked for on a chip.
+
+    Raises:
+        InputError: it is refused.
+    """
+    check_request(budgets)
+    for name in [budget.quantity for budget in budgets] + [goal or LOSS]:
+        if name not in (*FIGURES, *SUMS, LOSS):
+            known = ", ".join((*FIGURES, *SUMS))
+            raise InputError(
+                f"{spoken(name)} is no budget or objective on a chip, which has its arrays; give any of "
+                f"{known}"
+            )
+
+
+def solve_on_chip(
+    problem: PlanningProblem, chip: ChipSpec, *budgets: Budget, progress: Progress | None = None
+) -> ChipPlanning:
+    """The plan of least loss, or of least objective, within budgets that hold on a chip.
+
+    Args:
+        problem: the network with what its layers may become, for `chip.hardware`, with the table
+            `chip.energy.chip_table` and `COUNTED` counted. Its own budgets, of cycles, weights and predicted
+            loss, are kept, too.
+        chip: the chip.
+        budgets: the most of `chip.best.FIGURES`; shares are of the dense network on this chip.
+        progress: hears of plans that are held against the model.
+
+    Raises:
+        InputError: the budgets cannot be kept, or no plan was found that does.
+    """
+    check_for_chip(budgets, problem.objective)
+    goal = problem.objective
+    if goal is None:
+        # Without a limit of anything but the loss the chip's own pace is what is left to make small.
+        goal = INTERVAL if LOSS in problem.budgets and not budgets else LOSS
+    return _solved(
+        problem.network,
+        chip,
+        problem.choices,
+        plan_of=problem.plan,
+        budgets=budgets,
+        others=dict(problem.budgets),
+        goal=goal,
+        progress=progress,
+    )
+
+
+def mapping_plan_on_chip(
+    network: Network,
+    chip: ChipSpec,
+    *budgets: Budget,
+    objective: str = INTERVAL,
+    bits: Bits = 4,
+    progress: Progress | None = None,
+) -> ChipPlanning:
+    """The mappings and copies of a network's layers, which stay as they are, without data.
+
+    Args:
+        network: the network; of its weights nothing is asked.
+        chip: the chip.
+        budgets: the most of `chip.best.FIGURES`, cycles and weights; shares are of the network as
+            `run_on_chip` finds it.
+        objective: which of these shall be small.
+        bits: of weights and inputs, or (of weights, of inputs).
+        progress: hears of plans that are held against the model.
+
+    Raises:
+        InputError: the budgets cannot be kept, or no plan was found that does.
+    """
+    check_for_chip(budgets, objective)
+    choices = mapping_choices(network, chip.hardware, bits, chip_table(chip), (CYCLES, *COUNTED))
+    others = limits_of([budget for budget in budgets if budget.quantity in SUMS], choices)
+
+    def plan_of(chosen: Sequence[Candidate]) -> Plan:
+        return Plan.of(network, chip.hardware, [candidate.entry for candidate in chosen])
+
+    own = [budget for budget in budgets if budget.quantity in FIGURES]
+    return _solved(
+        network,
+        chip,
+        choices,
+        plan_of=plan_of,
+        budgets=own,
+        others=others,
+        goal=objective,
+        progress=progress,
+    )
+
+
+def _solved(
+    network: Network,
+    chip: ChipSpec,
+    choices: tuple[LayerChoices, ...],
+    *,
+    plan_of: Callable[[Sequence[Candidate]], Plan],
+    budgets: Sequence[Budget],
+    others: Mapping[str, float],
+    goal: str,
+    progress: Progress | None,
+) -> ChipPlanning:
+    dense_plan = Plan.of(network, chip.hardware, [layer.dense.entry for layer in choices])
+    dense = run_on_chip(network, dense_plan, chip, choose_mappings=True)
+    limits = {budget.quantity: budget.limit(FIGURES[budget.quantity](dense)) for budget in budgets}
+    costs = ChipCosts(network, chip, choices, dense_plan, dense.graph)
+    aim = Aim(limits, others, goal)
+    found = ChipSearch(network, costs, plan_of, aim, progress or Silent()).find()
+    value = found.bound
+    if goal in FIGURES:
+        value = FIGURES[goal](found.run)
+    elif found.chosen:
+        value = Solution(found.chosen, goal, 0.0, 0.0).total(goal)
+    solution = Solution(found.chosen, goal, value, min(found.bound, value))
+    return ChipPlanning(Planning(found.plan, choices, solution, others), found.run, dense, limits)

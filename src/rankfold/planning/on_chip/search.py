@@ -1,0 +1,310 @@
+"""The best plan for a described chip within budgets of its own figures, with mappings and copies chosen, too.
+
+Budgets of interval, latency and energy hold in the chip's model itself (`chip.run`), in which they are no
+sums over layers: copies divide what P arrays have to do, places make traffic, and what waits takes time. So
+the choice is made by what can be summed (`ChipCosts`), exactly, and then held against the model:
+
+1. **Bound.** Under arrays for the interval that interval and latency leave, and energy without traffic, the
+   exact choice (`exact.knapsack`) is at least as good as the best plan that keeps the budgets. If the model
+   finds that it keeps them, it is that plan.
+2. **Tightened.** Else what is exceeded is made as much tighter, and the choice made again, until the model
+   keeps all budgets.
+3. **Loosened.** Between the last that did not and the first that did the middle is tried, a few times, for
+   interval and energy together, and then for each alone.
+
+What is found keeps the budgets in the model; the gap to the bound says by how much a better plan could be
+better. Only plans whose weights stay on the chip are looked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from rankfold.chip.best import FIGURES, run_on_chip
+from rankfold.chip.run import ChipRun
+from rankfold.errors import InputError
+from rankfold.plan import Plan
+from rankfold.planning.exact import ARRAYS, ENERGY, INTERVAL, LATENCY, Candidate, Solution, in_units
+from rankfold.planning.exact.knapsack import best_within
+from rankfold.planning.on_chip.costs import ChipCosts
+from rankfold.progress import Progress
+from rankfold.workload import Network
+
+TIGHTENED = 12  # times at most
+LOOSENED = 5  # times
+STEP = 0.97  # by which what is exceeded is made tighter at least
+INTERVALS = 10  # that are tried where a figure of the chip shall be small
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What is asked for.
+
+    Attributes:
+        limits: the most of the chip's own figures, by `FIGURES`: us, us and pJ.
+        others: the most of what layers add up to: cycles, weights, the predicted loss.
+        goal: what shall be small, one of `FIGURES` or of `GOALS`.
+    """
+
+    limits: Mapping[str, float]
+    others: Mapping[str, float]
+    goal: str
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What the sums over layers are held to.
+
+    Attributes:
+        interval: activations between images, for which arrays are counted.
+        energy: pJ of what layers add up to; infinite: any.
+    """
+
+    interval: int
+    energy: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """A choice, and how it runs.
+
+    Attributes:
+        chosen: the candidate of each layer.
+        plan: it, with the copies of each layer.
+        run: on the chip.
+        bound: of the goal: no plan of these candidates whose weights stay has less within the budgets.
+    """
+
+    chosen: tuple[Candidate, ...]
+    plan: Plan
+    run: ChipRun
+    bound: float
+
+
+class ChipSearch:
+    """Looks for plans of one network on one chip.
+
+    Args:
+        network: the network.
+        costs: its candidates, as the chip counts them.
+        plan_of: the plan of a choice.
+        aim: what is asked for.
+        progress: hears of each plan that is held against the model.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        costs: ChipCosts,
+        plan_of: Callable[[Sequence[Candidate]], Plan],
+        aim: Aim,
+        progress: Progress,
+    ) -> None:
+        self._network, self._costs, self._plan_of = network, costs, plan_of
+        self._aim, self._progress = aim, progress
+        self._choices: dict[_Target, Solution | None] = {}
+        self._runs: dict[Plan, ChipRun] = {}
+
+    def find(self) -> Found:
+        """The best plan that is found.
+
+        Raises:
+            InputError: the budgets cannot be kept, or no plan was found that does.
+        """
+        self._progress.begin("plans on the chip", TIGHTENED + 3 * LOOSENED, "plans")
+        try:
+            if self._aim.goal in FIGURES:
+                return self._least_figure()
+            return self._least_sum()
+        finally:
+            self._progress.end()
+
+    def _least_sum(self) -> Found:
+        """Where the goal is a sum over layers, such as the loss."""
+        loosest = self._loosest()
+        first = self._choice(loosest)
+        if first is None:
+            raise InputError(self._out_of_reach())
+        target, kept = loosest, first.chosen
+        missed: _Target | None = None
+        for _ in range(TIGHTENED):
+            if self._keeps(kept):
+                break
+            if self._ran(kept).pipeline is None:
+                raise InputError(self._not_found(kept))
+            missed, target = target, self._tighter(target, self._ran(kept))
+            solution = self._choice(target)
+            if solution is None:
+                raise InputError(self._not_found(kept))
+            kept = solution.chosen
+        else:
+            raise InputError(self._not_found(kept))
+        if missed is not None:
+            # Both together, and then each alone.
+            target, kept = self._loosened(target, missed, kept)
+            for further in (
+                replace(target, energy=loosest.energy),
+                replace(target, interval=loosest.interval),
+            ):
+                target, kept = self._loosened(target, further, kept)
+        return self._found(kept, first.bound)
+
+    def _least_figure(self) -> Found:
+        """Where the goal is a figure of the chip: several intervals are tried, of each the least energy."""
+        loosest = self._loosest()
+        least = self._least_interval(loosest)
+        if least is None:
+            raise InputError(self._out_of_reach())
+        tried = {least.interval: least, loosest.interval: loosest}
+        step = (loosest.interval / least.interval) ** (1 / (INTERVALS - 1))
+        for number in range(1, INTERVALS - 1):
+            interval = round(least.interval * step**number)
+            tried.setdefault(interval, replace(loosest, interval=interval))
+        best: tuple[Candidate, ...] | None = None
+        missed: tuple[Candidate, ...] | None = None
+        worth = FIGURES[self._aim.goal]
+        for target in tried.values():
+            solution = self._choice(target)
+            if solution is None:
+                continue
+            missed = solution.chosen
+            if self._keeps(missed) and (best is None or worth(self._ran(missed)) < worth(self._ran(best))):
+                best = missed
+        if best is None:
+            assert missed is not None  # of the least interval there is one
+            raise InputError(self._not_found(missed))
+        return self._found(best, self._bound(least, loosest))
+
+    def _bound(self, least: _Target, loosest: _Target) -> float:
+        """What no plan can be below in the chip's figure that shall be small."""
+        if self._aim.goal == ENERGY:
+            solution = self._choice(loosest)
+            assert solution is not None  # it was found
+            return solution.bound + self._costs.fixed_energy
+        # A latency is no shorter than the interval, which is no shorter than that of the arrays alone.
+        return self._costs.time(least.interval)
+
+    def _loosest(self) -> _Target:
+        """What the budgets leave for what layers add up to."""
+        limits = self._aim.limits
+        time = min(limits.get(INTERVAL, math.inf), limits.get(LATENCY, math.inf))
+        interval = self._costs.longest
+        if time < math.inf:
+            interval = min(interval, self._costs.activations(time))
+        energy = limits.get(ENERGY, math.inf) - self._costs.fixed_energy
+        if interval < 1 or energy <= 0:
+            raise InputError(self._out_of_reach())
+        return _Target(interval, energy)
+
+    def _least_interval(self, loosest: _Target) -> _Target | None:
+        """The shortest interval for which there is a choice, by halving: arrays fall as it rises."""
+        if self._choice(loosest) is None:
+            return None
+        low, high = 1, loosest.interval
+        while low < high:
+            middle = (low + high) // 2
+            if self._choice(replace(loosest, interval=middle)) is not None:
+                high = middle
+            else:
+                low = middle + 1
+        return replace(loosest, interval=low)
+
+    def _choice(self, target: _Target) -> Solution | None:
+        """The exact choice by what layers add up to; of equal ones that of the least energy."""
+        if target not in self._choices:
+            self._choices[target] = self._chosen(target)
+        return self._choices[target]
+
+    def _chosen(self, target: _Target) -> Solution | None:
+        candidates = self._costs.candidates(target.interval)
+        limits = {ARRAYS: float(self._costs.chip.arrays), **self._aim.others}
+        if target.energy < math.inf:
+            limits[ENERGY] = target.energy
+        goal = self._aim.goal
+        if goal in FIGURES:
+            return best_within(candidates, limits, ENERGY)
+        first = best_within(candidates, limits, goal)
+        if first is None:
+            return None
+        within = min(first.value, limits.get(goal, math.inf))
+        best = best_within(candidates, {**limits, goal: within}, ENERGY)
+        if best is None:
+            return first
+        return replace(first, chosen=best.chosen)
+
+    def _tighter(self, target: _Target, run: ChipRun) -> _Target:
+        """A target that is nearer to the budgets by what a run exceeds them by."""
+        interval, energy = target.interval, target.energy
+        over = 1.0
+        for name, limit in self._aim.limits.items():
+            figure = FIGURES[name](run)
+            if figure <= limit:
+                continue
+            if name == ENERGY:
+                energy = min(energy * STEP, energy - (figure - limit))
+            else:
+                over = min(over, limit / figure)
+        if over < 1:
+            interval = min(math.floor(interval * min(over, STEP)), interval - 1)
+        return _Target(max(interval, 1), energy)
+
+    def _loosened(
+        self, kept: _Target, missed: _Target, chosen: tuple[Candidate, ...]
+    ) -> tuple[_Target, tuple[Candidate, ...]]:
+        """The best choice that keeps the budgets between a target that does and one that does not, and its
+        target.
+        """
+        for _ in range(LOOSENED):
+            energy = missed.energy
+            if energy < math.inf:
+                energy = (kept.energy + missed.energy) / 2
+            middle = _Target((kept.interval + missed.interval) // 2, energy)
+            if middle in (kept, missed):
+                break
+            solution = self._choice(middle)
+            if solution is not None and self._keeps(solution.chosen):
+                kept, chosen = middle, solution.chosen
+            else:
+                missed = middle
+        return kept, chosen
+
+    def _ran(self, chosen: tuple[Candidate, ...]) -> ChipRun:
+        """A choice on the chip, with the copies that keep the budgets, if any do."""
+        plan = self._plan_of(chosen)
+        if plan not in self._runs:
+            objective = self._aim.goal if self._aim.goal in FIGURES else ENERGY
+            self._runs[plan] = run_on_chip(
+                self._network, plan, self._costs.chip, objective=objective, within=self._aim.limits
+            )
+            self._progress.advance()
+        return self._runs[plan]
+
+    def _keeps(self, chosen: tuple[Candidate, ...]) -> bool:
+        """Whether the chip's model keeps the budgets, with weights that stay."""
+        run = self._ran(chosen)
+        kept = all(FIGURES[name](run) <= limit for name, limit in self._aim.limits.items())
+        return kept and run.pipeline is not None
+
+    def _found(self, chosen: tuple[Candidate, ...], bound: float) -> Found:
+        run = self._ran(chosen)
+        plan = replace(self._plan_of(chosen), on_chip=run.on_chip)
+        return Found(self._costs.stored(chosen), plan, run, bound)
+
+    def _budgets(self) -> str:
+        parts = [f"{name} of at most {in_units(name, limit)}" for name, limit in self._aim.limits.items()]
+        return " and ".join(parts) or "weights that stay"
+
+    def _out_of_reach(self) -> str:
+        chip = self._costs.chip
+        return (
+            f"no plan of these layers has {self._budgets()} on the {chip.arrays:,} arrays of {chip.name}, "
+            "even if nothing were sent and nobody waited; allow more"
+        )
+
+    def _not_found(self, chosen: tuple[Candidate, ...]) -> str:
+        run = self._ran(chosen)
+        nearest = [in_units(name, FIGURES[name](run)) for name in self._aim.limits]
+        why = run.why_not_pipelined or f"the nearest has {' and '.join(nearest)}"
+        return f"no plan was found with {self._budgets()} on {self._costs.chip.name}: {why}"

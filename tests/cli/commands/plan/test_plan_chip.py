@@ -1,0 +1,62 @@
+"""`rankfold plan --chip`: plans whose budgets hold as `rankfold chip` counts them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rankfold.cli.main import main
+
+MODEL = "common.small_network:net"
+
+
+def chip_figures(capsys, *arguments: str) -> dict[str, float]:
+    assert main(["chip", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_budgets_of_mappings_alone_hold_on_the_chip(capsys, tmp_path):
+    out = str(tmp_path / "plan.json")
+    asked = ["plan", "resnet8", "--mappings-only", "--chip", "rram-22nm", "--objective", "energy"]
+    assert main([*asked, "--max-latency", "9us", "--out", out, "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    found = chip_figures(capsys, "resnet8", "--plan", out, "--chip", "rram-22nm")
+    assert found["latency_us"] <= 9
+    assert found["latency_us"] == planned["chip"]["planned"]["latency_us"]
+    assert found["energy_pj"] == planned["chip"]["planned"]["energy_pj"] >= planned["bound"]
+    # Another objective chooses copies anew.
+    other = chip_figures(capsys, "resnet8", "--plan", out, "--chip", "rram-22nm", "--objective", "interval")
+    assert other["interval_us"] <= found["interval_us"]
+
+
+def test_a_plan_from_data_keeps_its_budgets_on_the_chip(capsys, tmp_path, weights):
+    out = str(tmp_path / "plan.json")
+    options = ["--chip", "rram-22nm", "--max-energy", "80%", "--images", "16", "--kinds", "low-rank"]
+    data = ["--data", "digits", "--checkpoint", str(weights), "--threads", "1"]
+    assert main(["plan", MODEL, *data, *options, "--out", out, "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    budget = planned["chip"]["budgets"]["energy"]
+    assert budget == pytest.approx(0.8 * planned["chip"]["dense"]["energy_pj"])
+    assert planned["bound"] <= planned["predicted_loss"]
+    found = chip_figures(capsys, MODEL, "--input", "1x8x8", "--plan", out, "--chip", "rram-22nm")
+    assert found["energy_pj"] == planned["chip"]["planned"]["energy_pj"] <= budget
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--chip", "isac"], "chip (=isac) must be one of"),
+        (["--chip", "isaac", "--array", "64x64"], "--array does not go with --chip"),
+        (["--chip", "isaac", "--max-arrays", "9"], "--max-arrays does not go with --chip"),
+        (["--chip", "isaac", "--budget", "area=3mm2"], "area is no budget or objective on a chip"),
+        (["--chip", "isaac", "--objective", "conversions"], "conversions is no budget or objective on a"),
+        (["--chip", "isaac", "--max-latency", "1ns"], "no plan of these layers has latency of at most"),
+        (["--chip", "isaac", "--max-latency", "9"], "budget of latency (=9) must be a positive amount"),
+    ],
+)
+def test_what_cannot_be_is_refused(capsys, tmp_path, options, words):
+    out = tmp_path / "plan.json"
+    assert main(["plan", "resnet8", "--mappings-only", *options, "--out", str(out)]) == 2
+    assert words in capsys.readouterr().err
+    assert not out.exists()

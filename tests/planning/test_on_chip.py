@@ -1,0 +1,133 @@
+"""Plans for a described chip: their budgets hold in its model, and their bounds are bounds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from common.chips import chip, networks
+from rankfold.chip.best import FIGURES, run_as_planned, run_on_chip
+from rankfold.chip.energy import chip_table
+from rankfold.chip.run import ChipStudy
+from rankfold.errors import InputError
+from rankfold.machine import load_chip
+from rankfold.plan import Plan
+from rankfold.planning.exact import Budget, Candidate, LayerChoices
+from rankfold.planning.mappings_alone import mapping_choices
+from rankfold.planning.on_chip.costs import ChipCosts
+from rankfold.planning.on_chip.plan import COUNTED, check_for_chip, mapping_plan_on_chip
+from rankfold.planning.on_chip.search import Aim, ChipSearch
+from rankfold.progress import Silent
+from rankfold.workload import Network, zoo_network
+
+EXAMPLES = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CHIP = chip(cores=9, arrays=8, rows=64)
+
+
+@given(networks(), st.sampled_from(tuple(FIGURES)), st.sampled_from([0.9, 1.2]))
+@EXAMPLES
+def test_budgets_hold_as_the_chip_counts_them_and_bounds_are_bounds(
+    network: Network, limited: str, share: float
+) -> None:
+    try:
+        found = mapping_plan_on_chip(network, CHIP, Budget(limited, share, share=True), objective="energy")
+    except InputError:
+        return
+    # From the plan's file alone.
+    plan = Plan.from_json(json.loads(json.dumps(found.planning.plan.to_json())))
+    run = run_as_planned(network, plan, CHIP)
+    assert run is not None
+    assert all(figure(run) == figure(found.run) for figure in FIGURES.values())
+    assert FIGURES[limited](run) <= share * FIGURES[limited](found.dense) * (1 + 1e-12)
+    assert found.planning.solution.bound <= run.total_energy
+
+
+def lossy(choices: tuple[LayerChoices, ...]) -> tuple[LayerChoices, ...]:
+    """Mappings that lose something: the more, the fewer cycles."""
+    return tuple(
+        replace(
+            layer, candidates=tuple(replace(one, loss=1e3 / (1 + one.cycles)) for one in layer.candidates[:2])
+        )
+        for layer in choices
+    )
+
+
+@given(networks(), st.sampled_from([0.7, 0.9, 1.1]))
+@settings(EXAMPLES, max_examples=6)
+def test_no_plan_that_keeps_the_budgets_loses_less_than_the_bound(network: Network, share: float) -> None:
+    network = replace(network, layers=network.layers[-3:], flow=None)
+    choices = lossy(mapping_choices(network, CHIP.hardware, 4, chip_table(CHIP), ("cycles", *COUNTED)))
+
+    def plan_of(chosen: tuple[Candidate, ...]) -> Plan:
+        return Plan.of(network, CHIP.hardware, [one.entry for one in chosen])
+
+    dense = plan_of(tuple(layer.dense for layer in choices))
+    try:
+        run = run_on_chip(network, dense, CHIP)
+    except InputError:
+        return
+    if run.pipeline is None:
+        return
+    limits = {"interval": share * run.interval, "energy": 1.05 * run.total_energy}
+    # Every plan of these candidates, on every number of arrays that is tried: what the chip makes of it.
+    losses = []
+    for chosen in product(*(layer.candidates for layer in choices)):
+        tried = run_on_chip(network, plan_of(chosen), CHIP, within=limits, objective="energy")
+        if tried.pipeline is not None and all(FIGURES[name](tried) <= limits[name] for name in limits):
+            losses.append(sum(one.loss for one in chosen))
+    costs = ChipCosts(network, CHIP, choices, dense, run.graph)
+    search = ChipSearch(network, costs, plan_of, Aim(limits, {}, "loss"), Silent())
+    try:
+        found = search.find()
+    except InputError:
+        return  # none was found, which is no proof that there is none
+    loss = sum(one.loss for one in found.chosen)
+    assert losses and found.bound <= min(losses) * (1 + 1e-9) <= loss * (1 + 2e-9)
+
+
+def test_a_plan_for_a_chip_is_told_apart_from_another_chip_and_from_edited_layers() -> None:
+    network, described = zoo_network("resnet8"), load_chip("rram-22nm")
+    plan = mapping_plan_on_chip(network, described, objective="interval").planning.plan
+    assert run_as_planned(network, plan, replace(described, name="other")) is None
+    assert plan.on_chip is not None
+    many = {**plan.on_chip.copies, "fc": ((10_000,),)}
+    with pytest.raises(InputError, match=r"copies need .* arrays, and rram-22nm has 1,024"):
+        run_as_planned(network, replace(plan, on_chip=replace(plan.on_chip, copies=many)), described)
+    edited = {**plan.on_chip.copies, "fc": ((1, 1),)}
+    with pytest.raises(InputError, match=r"not those of layer fc as it is mapped \(chip/copies/fc\)"):
+        run_as_planned(network, replace(plan, on_chip=replace(plan.on_chip, copies=edited)), described)
+
+
+def test_budgets_that_cannot_be_kept_are_refused_in_one_sentence() -> None:
+    network, described = zoo_network("resnet8"), load_chip("rram-22nm")
+    with pytest.raises(InputError, match=r"latency of at most 0\.00 us on the 1,024 arrays of rram-22nm"):
+        mapping_plan_on_chip(network, described, Budget("latency", 1e-3))
+    with pytest.raises(InputError, match=r"no plan was found with energy of at most .* the nearest has"):
+        least = mapping_plan_on_chip(network, described, objective="energy").run.total_energy
+        mapping_plan_on_chip(network, described, Budget("energy", 0.97 * least), objective="energy")
+    with pytest.raises(InputError, match="arrays is no budget or objective on a chip"):
+        check_for_chip([Budget("arrays", 3)], None)
+
+
+def test_figures_of_a_chip_are_the_best_of_what_is_tried() -> None:
+    """No worse than the mappings of the shortest interval with the copies that are best for each figure."""
+    network, described = zoo_network("resnet8"), load_chip("rram-22nm")
+    for name, figure in FIGURES.items():
+        found = mapping_plan_on_chip(network, described, objective=name)
+        best = run_on_chip(network, found.planning.plan, described, objective=name)
+        assert figure(found.run) <= figure(best) * (1 + 1e-12)
+        assert found.planning.solution.bound <= figure(found.run)
+
+
+def test_a_study_with_mappings_of_its_plan_has_those_alone() -> None:
+    network, described = zoo_network("resnet8"), load_chip("rram-22nm")
+    plan = mapping_plan_on_chip(network, described, objective="energy").planning.plan
+    study = ChipStudy(network, plan, described)
+    assert study.mappings.plan(described.arrays).layers == study.staying(described.arrays).plan.layers
+    mappings = {layer.name: layer.mapping for layer in plan.layers}
+    assert {layer.name: layer.mapping for layer in study.staying(described.arrays).plan.layers} == mappings
