@@ -7,7 +7,7 @@ from typing import Any
 
 from rankfold.explore import Exploration
 from rankfold.explore.front import LOSS
-from rankfold.report.exploration.rows import front_table, labels_of, reasons, thinned
+from rankfold.report.exploration.rows import front_table, labels_of, reasons, thinned, traded_in_words
 
 
 def exploration_in_words(found: Exploration) -> str:
@@ -16,16 +16,14 @@ def exploration_in_words(found: Exploration) -> str:
     lines = []
     if found.front:
         lines += [front_table(found), ""]
-    traded = ", ".join(found.objectives)
+    traded = traded_in_words(found)
     shown = len(thinned(found))
     lines.append(
         f"{points:,} points, of which {runs:,} run; {len(found.front):,} of these are best trades of {traded}"
         + (f", {shown} of them above" if shown < len(found.front) else "")
     )
     if found.accuracies is not None:
-        lines.append(
-            "accuracy: measured on the arrays of each, before any training; it takes the place of the loss"
-        )
+        lines.append("accuracy is measured on the arrays of each, before any training")
     elif LOSS in found.objectives:
         lines.append(
             "the predicted loss counts neither rounding nor converters: no point gives way to one whose "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rankfold.explore.exploration import Exploration
-from rankfold.explore.front import LOSS, QUANTITIES, Quantity
+from rankfold.explore.front import ACCURACY, LOSS, Quantity
 from rankfold.report.card import Card
 from rankfold.report.exploration.figure import MOST_OTHERS, figure, in_signs, width
 from rankfold.report.exploration.rows import (
@@ -17,6 +17,7 @@ from rankfold.report.exploration.rows import (
     reasons,
     shown_quantities,
     thinned,
+    traded_in_words,
     value_of,
 )
 from rankfold.report.numbers import GAP
@@ -41,7 +42,7 @@ def exploration_page(found: Exploration) -> str:
         title=f"{names} on chips like {chips}",
         headline=f"{names} on chips like {chips}: {len(found.front):,} best trades among {found.runs:,} "
         "that run",
-        traded=", ".join(QUANTITIES[name].title.partition(",")[0] for name in found.objectives),
+        traded=traded_in_words(found),
         cards=_cards(found),
         found=found,
         figure=drawn,
@@ -77,7 +78,7 @@ def _cards(found: Exploration) -> list[Card]:
     ]
     if not found.front:
         return shown
-    traded = [one for one in shown_quantities(found) if one.name in found.objectives or one.rises]
+    traded = [one for one in shown_quantities(found) if one.name in found.objectives or one == ACCURACY]
     return shown + [_best_card(found, found.front, one) for one in traded if one.name != LOSS]
 
 

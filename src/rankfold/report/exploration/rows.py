@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rankfold.explore.exploration import Exploration
-from rankfold.explore.front import ACCURACY, QUANTITIES, Quantity, compared
+from rankfold.explore.front import ACCURACY, LOSS, QUANTITIES, Quantity, compared
 from rankfold.explore.outcome import Figures
 from rankfold.records.text_table import format_table
 
@@ -65,6 +65,14 @@ def shown_quantities(found: Exploration) -> tuple[Quantity, ...]:
     differing = [one for one in others if len({value_of(found, number, one) for number in found.front}) > 1]
     measured = [] if found.accuracies is None else [ACCURACY]
     return tuple(dict.fromkeys([*trades, QUANTITIES["interval"], *differing, *measured]))
+
+
+def traded_in_words(found: Exploration) -> str:
+    """What the front trades: accuracy instead of the predicted loss where it was measured."""
+    traded = [QUANTITIES[name] for name in found.objectives]
+    if found.accuracies is not None:
+        traded = [*(one for one in traded if one.name != LOSS), ACCURACY]
+    return ", ".join(one.title.partition(",")[0] for one in traded)
 
 
 def value_of(found: Exploration, number: int, quantity: Quantity) -> float:
