@@ -27,6 +27,8 @@ from rankfold.report.charts.drawing import (
     svg_file,
 )
 from rankfold.report.kinds import picture_of
+from rankfold.report.numbers import count, percent, size
+from rankfold.report.tables import Table, table
 from rankfold.workload.shape import ConvShape
 
 # Of PNG files: letters stay sharp on paper.
@@ -138,7 +140,20 @@ def layer_chart(
     told = "; ".join(panel.told for panel in panels)
     describe = f"{shape.name} ({layer_in_words(shape)}) on {array} arrays. {told}"
     drawn = svg(_id(shape.name), describe, layout.height, layout.draw)
-    return Chart(smooth(drawn))
+    return Chart(smooth(drawn), table=_table(panels))
+
+
+def _table(panels: Sequence[Panel]) -> Table:
+    """Each stored matrix of each mapping, in numbers."""
+    rows = []
+    for panel in panels:
+        for number, stage in enumerate(panel.stages):
+            name = panel.title
+            if len(panel.stages) > 1:
+                name += f", stage {number + 1}"
+            numbers = count(stage.tile_count), count(stage.cycles), percent(stage.utilisation, 1)
+            rows.append([name, size(stage.window), *numbers, f"{stage.over_bound:.2f}"])
+    return table(["mapping", "window", "arrays", "cycles", "utilisation", "over the lower bound"], rows)
 
 
 def _id(name: str) -> str:

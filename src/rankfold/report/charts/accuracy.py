@@ -20,6 +20,7 @@ from rankfold.report.charts.placement import LINE_HEIGHT, Box, place_names
 from rankfold.report.methods import coloured
 from rankfold.report.palette import SOFT
 from rankfold.report.runs import Run, array_size, dense_best, float_baseline, measured_by
+from rankfold.report.tables import table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,6 +46,7 @@ class _Point:
         x: cycles per image.
         y: accuracy in percent.
         name: what is written beside it.
+        of: which network it is.
         colour: of the mark and the name.
         ring: whether it is not of this report, but what its runs started from.
     """
@@ -52,6 +54,7 @@ class _Point:
     x: float
     y: float
     name: str
+    of: str
     colour: str
     ring: bool
 
@@ -91,20 +94,15 @@ def accuracy_chart(runs: Sequence[Run]) -> Chart:
         _write_names(axes, points)
 
     told = "; ".join(point.told for point in points)
-    return Chart(
-        svg(
-            "accuracy",
-            f"{what.capitalize()} against cycles per image. {told}",
-            HEIGHT,
-            draw,
-        )
-    )
+    drawn = svg("accuracy", f"{what.capitalize()} against cycles per image. {told}", HEIGHT, draw)
+    numbers = [(point.of, f"{point.y:.2f}", f"{point.x:,.0f}") for point in points]
+    return Chart(drawn, table=table(["network", f"{what}, %", "cycles per image"], numbers))
 
 
 def _run_point(run: Run, colour: str) -> _Point:
     final = 100 * run.result.accuracy.final
     name = f"{shorten(run.label)}, {final:.1f} %"
-    return _Point(run.result.planned_cycles, final, name, colour, ring=False)
+    return _Point(run.result.planned_cycles, final, name, run.label, colour, ring=False)
 
 
 def _dense_points(run: Run, baseline: float) -> list[_Point]:
@@ -118,7 +116,7 @@ def _dense_points(run: Run, baseline: float) -> list[_Point]:
     points = []
     for cycles, names in mappings.items():
         name = f"uncompressed, {' = '.join(names)}"
-        points.append(_Point(cycles, 100 * baseline, name, SOFT, ring=True))
+        points.append(_Point(cycles, 100 * baseline, name, name, SOFT, ring=True))
     return points
 
 

@@ -15,8 +15,10 @@ from rankfold.report.charts.rows import (
     rows_svg,
 )
 from rankfold.report.methods import coloured
+from rankfold.report.numbers import count
 from rankfold.report.palette import INK, PALE
 from rankfold.report.runs import Run
+from rankfold.report.tables import table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,10 +71,14 @@ def cycles_chart(runs: Sequence[Run]) -> Chart:
         axes.set_xlim(0, 1.02 * longest)
         axes.set_xlabel("cycles per image")
 
+    headers = ["layer", "dense, im2col", "dense, SDK", *(each.name for each in bars)]
+    columns = zip(im2col, sdk, *(each.cycles for each in bars), strict=True)
+    numbers = [[name, *map(count, cycles)] for name, cycles in zip(names, columns, strict=True)]
     keys = [Key("dense, im2col", PALE, "bar"), Key("dense, SDK", INK, "tick")]
     for each in bars:
         keys.append(Key(each.name, each.colour, "bar"))
-    return Chart(rows_svg("cycles", DESCRIBE, names, len(bars), draw), tuple(keys))
+    drawn = rows_svg("cycles", DESCRIBE, names, len(bars), draw)
+    return Chart(drawn, tuple(keys), table(headers, numbers))
 
 
 def _planned_bars(runs: Sequence[Run], names: Sequence[str]) -> list[_Bars]:

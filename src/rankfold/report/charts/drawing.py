@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rankfold.report.palette import EDGE, INK, LINE, SOFT
+from rankfold.report.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,10 +95,13 @@ class Key:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing as an SVG element, and its legend, which the page writes above it."""
+    """A drawing as an SVG element, its legend, which the page writes above it, and what it shows as numbers,
+    which the page has behind it.
+    """
 
     svg: str
     keys: tuple[Key, ...] = ()
+    table: Table | None = None
 
 
 def svg(name: str, describe: str, height: float, draw: Callable[[Figure], None]) -> str:

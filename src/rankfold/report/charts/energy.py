@@ -11,6 +11,7 @@ from rankfold.report.charts.rows import BAR, SLIM, draw_ticks, rows_svg
 from rankfold.report.numbers import nanojoules
 from rankfold.report.palette import INK
 from rankfold.report.runs import Run
+from rankfold.report.tables import Table, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -138,7 +139,23 @@ def stacked_chart(
         keys.append(Key("dense, im2col", INK, "tick"))
     for group in used:
         keys.append(Key(group, _colour(group), "bar"))
-    return Chart(drawn, tuple(keys))
+    return Chart(drawn, tuple(keys), _table(labels, sums, used, marks))
+
+
+def _table(
+    labels: Sequence[str], sums: Sequence[Mapping[str, float]], used: Sequence[str], marks: Sequence[float]
+) -> Table:
+    """nJ of each row by group, in all, and of what it is compared with."""
+    headers = ["", *(f"{group}, nJ" for group in used), "all, nJ"]
+    if marks:
+        headers.append("dense, im2col, nJ")
+    rows = []
+    for number, (label, row) in enumerate(zip(labels, sums, strict=True)):
+        amounts = [nanojoules(row[group]) for group in used]
+        amounts.append(sum(amounts))
+        amounts += marks[number : number + 1]
+        rows.append([label, *(f"{amount:,.2f}" for amount in amounts)])
+    return table(headers, rows)
 
 
 def _draw_stacks(

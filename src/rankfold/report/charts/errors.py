@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from rankfold.report.charts.drawing import Chart, Key
 from rankfold.report.charts.rows import offset, rows_svg
 from rankfold.report.methods import bound_says_more, coloured
+from rankfold.report.numbers import DASH
 from rankfold.report.palette import SOFT
 from rankfold.report.runs import Run
+from rankfold.report.tables import Table, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +70,21 @@ def error_chart(runs: Sequence[Run]) -> Chart | None:
         axes.set_xlabel("relative error of the weights before fine-tuning, %")
 
     drawn = rows_svg("error", DESCRIBE, names, len(series), draw)
-    return Chart(drawn, tuple(_keys(series, alone=len(runs) == 1)))
+    return Chart(drawn, tuple(_keys(series, alone=len(runs) == 1)), _table(series, names))
+
+
+def _table(series: Sequence[_Dots], names: Sequence[str]) -> Table:
+    """Each layer's error and bound, of every run."""
+    headers = ["layer"]
+    columns = []
+    for dots in series:
+        headers.append(f"{dots.label}: error, %")
+        columns.append({name: f"{error:.2f}" for name, error, _ in dots.layers})
+        if dots.bounded:
+            headers.append(f"{dots.label}: bound, %")
+            columns.append({name: f"{bound:.2f}" for name, _, bound in dots.layers if bound is not None})
+    rows = [[name, *(column.get(name, DASH) for column in columns)] for name in names]
+    return table(headers, rows)
 
 
 def _dots(run: Run, colour: str) -> _Dots:

@@ -20,8 +20,10 @@ from rankfold.report.charts.drawing import (
 )
 from rankfold.report.charts.placement import LINE_HEIGHT, spread
 from rankfold.report.methods import coloured
+from rankfold.report.numbers import percent
 from rankfold.report.palette import SOFT
 from rankfold.report.runs import Run, float_baseline, measured_by
+from rankfold.report.tables import Table, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,14 +76,19 @@ def training_chart(runs: Sequence[Run]) -> Chart | None:
         _name_ends(accuracies, ends)
 
     told = "; ".join(f"{run.label}: {len(run.history)} epochs" for run, _ in trained)
-    return Chart(
-        svg(
-            "training",
-            f"Training loss and {measured_by(runs)} of every epoch. {told}",
-            HEIGHT,
-            draw,
-        )
-    )
+    drawn = svg("training", f"Training loss and {measured_by(runs)} of every epoch. {told}", HEIGHT, draw)
+    return Chart(drawn, table=_table([run for run, _ in trained], measured_by(runs)))
+
+
+def _table(trained: Sequence[Run], measured: str) -> Table:
+    """Every epoch of every run."""
+    rows = []
+    for run in trained:
+        for record in run.history:
+            shares = percent(record.train_accuracy), percent(record.test_accuracy)
+            rows.append([run.label, str(record.epoch), f"{record.train_loss:.4g}", *shares])
+    headers = ["network", "epoch", "training loss", f"{measured}, training", f"{measured}, test"]
+    return table(headers, rows)
 
 
 def _names(trained: Sequence[tuple[Run, str]], baseline: float | None) -> list[str]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
 from rankfold.chip.check import Check
 from rankfold.chip.energy import ARRAYS, array_energy
 from rankfold.chip.layer_by_layer import LayerByLayer
@@ -14,31 +11,7 @@ from rankfold.machine import ChipSpec
 from rankfold.report.chip_page.layers import Residents
 from rankfold.report.chip_page.links import Links, at
 from rankfold.report.numbers import DASH, GAP, count, nanojoules, percent
-
-# Rows; of longer tables the first ones are shown.
-MOST_ROWS = 1000
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a page.
-
-    Attributes:
-        headers: of its columns.
-        rows: as text.
-        words: columns that hold words, which begin at the left.
-        left_out: rows that are not shown.
-    """
-
-    headers: tuple[str, ...]
-    rows: Sequence[Sequence[str]]
-    words: frozenset[int] = frozenset()
-    left_out: int = field(default=0, kw_only=True)
-
-
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = ()) -> Table:
-    left_out = max(0, len(rows) - MOST_ROWS)
-    return Table(tuple(headers), rows[:MOST_ROWS], frozenset(words), left_out=left_out)
+from rankfold.report.tables import Table, table
 
 
 def energy_table(run: ChipRun) -> Table:
@@ -53,7 +26,7 @@ def energy_table(run: ChipRun) -> Table:
                 share = percent(energy / run.total_energy, 1)
                 rows.append([f"{GAP}{GAP}{component}", f"{nanojoules(energy):,.1f}", share])
     rows.append(["all", f"{nanojoules(run.total_energy):,.1f}", percent(1.0, 1)])
-    return _table(["part", "nJ an image", "share"], rows)
+    return table(["part", "nJ an image", "share"], rows)
 
 
 def area_table(run: ChipRun) -> Table:
@@ -61,7 +34,7 @@ def area_table(run: ChipRun) -> Table:
     whole = sum(run.area.values())
     rows = [[part, f"{area:.3f}", percent(area / whole, 1)] for part, area in run.area.items()]
     rows.append(["all", f"{whole:.3f}", percent(1.0, 1)])
-    return _table(["part", "mm²", "share"], rows)
+    return table(["part", "mm²", "share"], rows)
 
 
 def work_table(pipeline: Pipeline) -> Table:
@@ -70,7 +43,7 @@ def work_table(pipeline: Pipeline) -> Table:
     rows = []
     for work in pipeline.timing.work:
         rows.append([work.part, work.where, f"{NS * work.time:,.2f}", percent(work.time / interval, 0)])
-    return _table(["part", "the busiest", "works, µs an image", "of the interval"], rows, [1])
+    return table(["part", "the busiest", "works, µs an image", "of the interval"], rows, [1])
 
 
 def sent_table(pipeline: Pipeline) -> Table:
@@ -79,7 +52,7 @@ def sent_table(pipeline: Pipeline) -> Table:
     # Nothing is sent within a core.
     whole = sum(sent.values()) or 1.0
     rows = [[what, f"{bits:,.0f}", percent(bits / whole, 1)] for what, bits in sent.items()]
-    return _table(["what is sent", "bits an image, over each link", "share"], rows)
+    return table(["what is sent", "bits an image, over each link", "share"], rows)
 
 
 def task_table(run: ChipRun, pipeline: Pipeline, there: Residents) -> Table:
@@ -116,7 +89,7 @@ def task_table(run: ChipRun, pipeline: Pipeline, there: Residents) -> Table:
         "begins, µs",
         "ends, µs",
     ]
-    return _table(headers, rows, [1, 5])
+    return table(headers, rows, [1, 5])
 
 
 def core_table(chip: ChipSpec, there: Residents) -> Table:
@@ -140,7 +113,7 @@ def core_table(chip: ChipSpec, there: Residents) -> Table:
     headers = ["core", "row, column", "holds (arrays)", "arrays in use", "buffer holds, bytes", "of its size"]
     if chip.interconnect.kind == "bus":
         headers[1] = "place"
-    return _table(headers, rows, [2])
+    return table(headers, rows, [2])
 
 
 def link_table(links: Links) -> Table:
@@ -152,7 +125,7 @@ def link_table(links: Links) -> Table:
             name = [f"{at(link[0])} to {at(link[1])}", *(str(links.cores[place]) for place in link)]
         rows.append([*name, f"{bits:,.0f}", f"{links.time(link):,.2f}", percent(links.busy(link), 0)])
     headers = ["link (row,column)", "from core", "to core", "bits an image", "µs an image", "of the interval"]
-    return _table(headers, rows)
+    return table(headers, rows)
 
 
 def layer_table(run: ChipRun) -> Table:
@@ -163,7 +136,7 @@ def layer_table(run: ChipRun) -> Table:
             continue
         times = max(activations for _, activations in task.matrices)
         rows.append([task.name, count(task.tiles), count(times), count(task.made_bits)])
-    return _table(["layer", "tiles", "activations of each", "bits of the feature map"], rows)
+    return table(["layer", "tiles", "activations of each", "bits of the feature map"], rows)
 
 
 def time_table(way: LayerByLayer) -> Table:
@@ -172,7 +145,7 @@ def time_table(way: LayerByLayer) -> Table:
     for part, time in time_parts(way).items():
         rows.append([part, f"{NS * time:,.2f}", percent(time / way.latency, 0)])
     rows.append(["all", f"{NS * way.latency:,.2f}", percent(1.0, 0)])
-    return _table(["part", "µs an image", "of the whole"], rows)
+    return table(["part", "µs an image", "of the whole"], rows)
 
 
 def time_parts(way: LayerByLayer) -> dict[str, float]:
@@ -202,7 +175,7 @@ def written_table(run: ChipRun, way: LayerByLayer) -> Table:
         ["bits that all buffers hold", f"{rooms:,.0f}"],
         ["images until rewritten cells are worn out", endured],
     ]
-    return _table(["of an image", "amount"], rows)
+    return table(["of an image", "amount"], rows)
 
 
 def check_table(check: Check) -> Table:
@@ -211,7 +184,7 @@ def check_table(check: Check) -> Table:
         _checked("whole time of all images, µs", check.whole, check.executed_whole),
         _checked("latency, µs", check.latency, check.executed_latency),
     ]
-    return _table(["", "predicted", "executed", "ratio"], rows)
+    return table(["", "predicted", "executed", "ratio"], rows)
 
 
 def _checked(what: str, predicted: float, executed: float) -> list[str]:
