@@ -8,7 +8,6 @@ from playwright.sync_api import sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTHS = (400, 800, 1440)  # pixels: a telephone, half a screen, a screen
-SCHEMES = ("light", "dark")
 
 
 def installed():

@@ -1,12 +1,29 @@
 """Every kind of page in headless Chromium: quiet, offline, as wide as its window, of use without a mouse."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
-from common.browser import SCHEMES, WIDTHS, Opened, chromium
+from common.browser import WIDTHS, Opened, chromium
 from common.layer_sorts import ARRAY, every_sort, low_rank_plan
+from common.made_up import random_choices
+from common.report_samples import run
+from rankfold.chip.best import run_on_chip
+from rankfold.machine import load_chip
 from rankfold.mapping import map_layer
+from rankfold.plan import LayerPlan, LowRankLayer, uniform_plan
+from rankfold.planning.exact import CYCLES, ENERGY, front, surface
+from rankfold.report import write_report
+from rankfold.report.chip_page.page import write_chip_page
 from rankfold.report.mapper.choices import network_choices
 from rankfold.report.mapper.page import write_mapper
+from rankfold.report.mixed.chips import ChipResult
+from rankfold.report.mixed.page import write_mixed
+from rankfold.report.mixed.plans import PlannedNetwork, plan_costs
+from rankfold.report.pareto.surface import write_surface
+from rankfold.report.pareto.write import write_front
+from rankfold.workload import zoo_network
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +38,28 @@ def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     layers = list(network_choices(every_sort(), low_rank_plan(), {}))
     write_mapper(folder / "mapper.html", "net", ARRAY, layers, "body")
-    return {path.stem: path for path in folder.glob("*.html")}
+    write_report(folder / "runs.html", [run("resnet8"), run("resnet8", groups=1, label="another")])
+    network = zoo_network("resnet8")
+    plan = uniform_plan(network, load_chip("rram-22nm").hardware.array, bits=4)
+    on_chip = run_on_chip(network, plan, load_chip("rram-22nm"), None)
+    write_chip_page(folder / "chip.html", on_chip)
+    found = surface(plan_choices(), (CYCLES, ENERGY))
+    write_front(folder / "front", front(plan_choices()), "net", ARRAY, [layer[0] for layer in plan_choices()])
+    write_surface(folder / "surface", found, "net", ARRAY, [layer[0] for layer in found.choices])
+    planned = PlannedNetwork("plan", plan, plan_costs(network, plan))
+    chip = ChipResult("chip", json.loads(json.dumps(on_chip.to_json())))
+    write_mixed(folder / "mixed.html", [planned, chip])
+    named = {path.stem: path for path in folder.glob("*.html")}
+    return named | {name: folder / name / "front.html" for name in ("front", "surface")}
+
+
+def plan_choices():
+    """Layers that may become several things, of made-up costs."""
+    choices = []
+    for number, layer in enumerate(random_choices(3, candidates=9)):
+        entry = LayerPlan(f"layer{number}", LowRankLayer(2, 4), weight_bits=4, input_bits=4)
+        choices.append([replace(candidate, entry=entry) for candidate in layer])
+    return choices
 
 
 @pytest.fixture
@@ -32,15 +70,28 @@ def mapper(browser, pages):
     opened.close()
 
 
-PAGES = ("mapper",)
+PAGES = ("runs", "mixed", "chip", "front", "surface", "mapper")
+
+
+# Charts without a table in their section, on a page that has none elsewhere.
+BARE = """
+charts => charts.filter(chart => !(chart.closest("section").querySelector("table") ??
+  document.querySelector("main > div > section > .scroll > table"))).length
+"""
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_quiet_offline_and_fits_every_window(browser, pages, name):
+    """Each chart has a table behind it, and all that scrolls or is a picture has a name."""
     opened = Opened(browser, pages[name])
-    for width in WIDTHS:
-        for scheme in SCHEMES:
-            assert opened.overflow(width, scheme) <= 0, (width, scheme)
+    for width, scheme in zip(WIDTHS, ("light", "dark", "dark"), strict=True):
+        assert opened.overflow(width, scheme) <= 0, (width, scheme)
+    charts = opened.page.locator("svg.chart, .front, canvas")
+    assert charts.count() > 0
+    assert charts.evaluate_all(BARE) == 0
+    boxes = opened.page.locator("[tabindex='0']:not(g):not(svg)")
+    assert boxes.evaluate_all("all => all.every(box => box.hasAttribute('aria-label') || box.id)")
+    assert opened.page.locator("svg.chart:not([aria-label])").count() == 0
     assert opened.complaints == []
     assert opened.requests == []
     opened.close()
@@ -117,7 +168,8 @@ def test_stages_tables_and_the_last_activation(mapper):
 def test_everything_is_reached_by_the_tab_key(mapper):
     """In the order of reading, and what is reached is seen to be."""
     reached = []
-    wanted = ["layer", "mapping", "stage", "next", "last", "play", "cycle", "array"]
+    # The first, which has no name, leads past the top of the page.
+    wanted = ["", "layer", "mapping", "stage", "next", "last", "play", "cycle", "array"]
     for _ in wanted:
         mapper.keyboard.press("Tab")
         reached.append(mapper.evaluate("document.activeElement.id"))

@@ -27,7 +27,7 @@ DESCRIBE = "Cycles per image of every convolution, before and after"
 
 
 @dataclass(frozen=True)
-class _Bars:
+class Bars:
     """The cycles of every layer as planned in one run, with its name and colour."""
 
     name: str
@@ -45,7 +45,18 @@ def cycles_chart(runs: Sequence[Run]) -> Chart:
             names.append(layer.name)
             im2col.append(layer.cycles["im2col"])
             sdk.append(layer.cycles["sdk"])
-    bars = _distinct(_planned_bars(runs, names), im2col, sdk)
+    return layer_chart(names, im2col, sdk, _distinct(_planned_bars(runs, names), im2col, sdk))
+
+
+def layer_chart(names: Sequence[str], im2col: list[int], sdk: list[int], bars: Sequence[Bars]) -> Chart:
+    """Cycles of layers as planned beside those of the dense ones.
+
+    Args:
+        names: of the layers.
+        im2col: cycles of each dense layer.
+        sdk: likewise.
+        bars: as planned, at least one.
+    """
     # Several bars in a row are allowed more of its height than one alone.
     share = 0.8
     if len(bars) == 1:
@@ -81,7 +92,7 @@ def cycles_chart(runs: Sequence[Run]) -> Chart:
     return Chart(drawn, tuple(keys), table(headers, numbers))
 
 
-def _planned_bars(runs: Sequence[Run], names: Sequence[str]) -> list[_Bars]:
+def _planned_bars(runs: Sequence[Run], names: Sequence[str]) -> list[Bars]:
     bars = []
     for run, colour in coloured(runs):
         planned = {layer.name: layer.planned_cycles for layer in run.result.layers}
@@ -90,11 +101,11 @@ def _planned_bars(runs: Sequence[Run], names: Sequence[str]) -> list[_Bars]:
         name = "as planned"
         if len(runs) > 1:
             name = f"{run.label}, as planned"
-        bars.append(_Bars(name, colour, cycles))
+        bars.append(Bars(name, colour, cycles))
     return bars
 
 
-def _distinct(bars: Sequence[_Bars], im2col: list[int], sdk: list[int]) -> list[_Bars]:
+def _distinct(bars: Sequence[Bars], im2col: list[int], sdk: list[int]) -> list[Bars]:
     """The runs without those that are just a dense mapping, and would be drawn twice; one in any case."""
     others = [each for each in bars if each.cycles not in (im2col, sdk)]
     if others:

@@ -124,10 +124,15 @@ def svg(name: str, describe: str, height: float, draw: Callable[[Figure], None])
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata=NO_METADATA, transparent=True)
     # matplotlib gives ids of one kind to all its figures; the name keeps those of a page apart.
-    body = REFERENCE.sub(rf"\g<1>{name}-", _content(text.getvalue()))
+    body = with_prefix(_content(text.getvalue()), name)
     label = html.escape(describe)
     tag = f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{label}" class="chart">'
     return f"{tag}{body}".rstrip()
+
+
+def with_prefix(drawn: str, prefix: str) -> str:
+    """The same elements with a prefix to all ids, so that these are those of no other drawing on the page."""
+    return REFERENCE.sub(rf"\g<1>{prefix}-", drawn)
 
 
 def svg_file(element: str) -> str:

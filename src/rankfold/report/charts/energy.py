@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rankfold.report.charts.drawing import Chart, Key
 from rankfold.report.charts.rows import BAR, SLIM, draw_ticks, rows_svg
 from rankfold.report.numbers import nanojoules
-from rankfold.report.palette import INK
+from rankfold.report.palette import GREY, INK
 from rankfold.report.runs import Run
 from rankfold.report.tables import Table, table
 
@@ -31,7 +31,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "accumulators, buffers, bus": ("#cc79a7", DIGITAL),
     "input steering": ("#d55e00", ("steering",)),
 }
-OTHERS = ("other parts", "#6b7280")
+OTHERS = ("other parts", GREY[1])
 
 
 def grouped(components: Mapping[str, float]) -> dict[str, float]:

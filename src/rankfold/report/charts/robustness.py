@@ -11,13 +11,16 @@ from rankfold.files import write_text
 from rankfold.report.charts.drawing import (
     INCH,
     SIZE,
+    Chart,
     count,
     dotted_line,
     frame,
     svg,
     svg_file,
 )
-from rankfold.report.palette import BLUE, GREEN, GREY, SOFT, VERMILION
+from rankfold.report.numbers import DASH, percent
+from rankfold.report.palette import BLUE, CRIMSON, GREEN, GREY, OCHRE, PINK, SOFT, VERMILION, VIOLET
+from rankfold.report.tables import table
 from rankfold.runs.robustness import Point
 
 if TYPE_CHECKING:
@@ -29,13 +32,7 @@ HEIGHT = 260.0
 LEFT, BETWEEN, RIGHT = 40.0, 26.0, 10.0
 TOP, BOTTOM = 46.0, 38.0
 # Of runs, in order; with more of them, colours and marks come again, in other pairs.
-COLOURS = (
-    GREY[1],
-    BLUE[0],
-    VERMILION[0],
-    GREEN[0],
-    *BLUE[1:],
-)
+COLOURS = tuple(hue[0] for hue in (GREY, BLUE, VERMILION, GREEN, VIOLET, CRIMSON, PINK, OCHRE))
 MARKS = "osD^vP"
 # Values over many powers of ten: one step of the axis for each.
 SPREAD = ("drift", "ir_drop")
@@ -53,10 +50,19 @@ WORDS = {
 
 
 def write_robustness_chart(path: Path, points: Sequence[Point]) -> None:
-    """Draw one panel for each thing that varies and one line for each run, as SVG, and write it atomically.
+    """Write the chart as an SVG file, atomically.
 
     Raises:
         InputError: there is no point, or the file cannot be written.
+    """
+    write_text(path, svg_file(robustness_chart(points).svg))
+
+
+def robustness_chart(points: Sequence[Point]) -> Chart:
+    """One panel for each thing that varies, and one line for each run.
+
+    Raises:
+        InputError: there is no point.
     """
     if not points:
         raise InputError("a chart of robustness needs at least one point")
@@ -82,7 +88,15 @@ def write_robustness_chart(path: Path, points: Sequence[Point]) -> None:
 
     told = "; ".join(_told(point) for point in points)
     drawn = svg("robustness", f"Accuracy on arrays. {told}", HEIGHT, draw)
-    write_text(path, svg_file(drawn))
+    rows = []
+    for point in points:
+        spread = DASH
+        if point.deviation is not None:
+            spread = percent(point.deviation)
+        numbers = percent(point.ideal), percent(point.mean), spread, str(point.chips)
+        rows.append([point.run, WORDS[point.varied], f"{point.value:g}", *numbers])
+    headers = ["run", "what varies", "value", "quantised", "on arrays", "deviation", "chips"]
+    return Chart(drawn, table=table(headers, rows, [1]))
 
 
 def _told(point: Point) -> str:

@@ -10,7 +10,7 @@ from rankfold.report.chip_page.layers import CoreContent, PlacedLayer, Residents
 from rankfold.report.chip_page.links import Links
 from rankfold.report.chip_page.places import LEFT, Places, places
 from rankfold.report.numbers import percent, plural
-from rankfold.report.palette import EDGE, INK, LINE, PALE, SOFT
+from rankfold.report.palette import EDGE, INK, LIGHT_PAGE, LINE, PALE, SOFT
 
 # Of a core: its buffer's bar at the lower end.
 BUFFER = 0.14
@@ -20,7 +20,7 @@ SMALL, LIST, LEADING, BESIDE = 6.5, 7.5, 11.0, 22.0
 # Columns of the list where it stands below the plan.
 COLUMNS = 4
 # What is written on the ground where nothing is.
-EMPTY = "#f4f6f8"
+EMPTY = LIGHT_PAGE["tint"]
 
 
 def floor_plan(run: ChipRun, there: Residents, links: Links) -> Chart | None:

@@ -11,25 +11,14 @@ from rankfold.chip.run import ChipRun, Pipeline
 from rankfold.files import write_text
 from rankfold.report.chip_page import tables
 from rankfold.report.chip_page.cards import cards, headline
-from rankfold.report.chip_page.floor_plan import EMPTY, floor_plan
+from rankfold.report.chip_page.floor_plan import floor_plan
 from rankfold.report.chip_page.layers import residents
 from rankfold.report.chip_page.links import Links
 from rankfold.report.chip_page.shares import shares_chart
 from rankfold.report.chip_page.timeline import stream, time_by_part, timeline
 from rankfold.report.numbers import GAP, nanojoules
-from rankfold.report.palette import EDGE, INK, LINE, PALE, SOFT
 from rankfold.report.run_page.page import check_page
 from rankfold.report.template import template
-
-# Of pictures: what is neutral on white paper, and what stands for it on a dark page.
-NEUTRAL = {
-    INK: "var(--ink)",
-    SOFT: "var(--soft)",
-    EDGE: "var(--rule)",
-    PALE: "#3a424f",
-    LINE: "var(--line)",
-    EMPTY: "var(--tint)",
-}
 
 
 def write_chip_page(path: str | Path, run: ChipRun, check: Check | None = None) -> None:
@@ -67,7 +56,6 @@ def render_chip_page(run: ChipRun, check: Check | None = None) -> str:
         area=shares_chart("Area by part", run.area, f"{{:,.3f}}{GAP}mm²"),
         area_table=tables.area_table(run),
         images=check.images if check else 0,
-        neutral=NEUTRAL,
         **parts,
     )
 

@@ -9,6 +9,7 @@ from rankfold.report.charts.drawing import WIDTH, Chart, Key, text_width
 from rankfold.report.charts.elements import Sketch
 from rankfold.report.chip_page.colours import letters_on
 from rankfold.report.numbers import GAP, percent
+from rankfold.report.palette import GREY
 
 # Of the parts of a chip (Okabe & Ito), as other charts of energy have them.
 COLOURS = {
@@ -18,7 +19,7 @@ COLOURS = {
     energy.INTERCONNECT: "#56b4e9",
     energy.MEMORY: "#cc79a7",
     energy.WRITING: "#d55e00",
-    energy.LEAKAGE: "#6b7280",
+    energy.LEAKAGE: GREY[1],
 }
 # Points: of the bar, and between letters and its ends.
 HEIGHT, SPACE = 26.0, 4.0

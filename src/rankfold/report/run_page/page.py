@@ -5,6 +5,7 @@ from __future__ import annotations
 from codecs import BOM_UTF8
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.files import check_target, write_text
@@ -84,24 +85,51 @@ def render_report(runs: Sequence[Run], title: str | None = None) -> str:
         InputError: there is no run, or the runs cannot be compared.
     """
     _check_comparable(runs)
+    return template("report.html").render(title=title or _title(runs), headline=headline(runs), **_said(runs))
+
+
+def runs_in_page(runs: Sequence[Run]) -> str:
+    """What a page says of comparable runs, as a part of a page that shows more than these.
+
+    Raises:
+        InputError: there is no run, or the runs cannot be compared.
+    """
+    _check_comparable(runs)
+    return template("runs.html").render(**{**_said(runs), "level": 3})
+
+
+def _said(runs: Sequence[Run]) -> dict[str, Any]:
+    """What the template `runs.html` asks for."""
     headers, rows = comparison(runs)
-    return template("report.html").render(
-        title=title or _title(runs),
-        headline=headline(runs),
-        runs=runs,
-        colours=colours([run.result for run in runs]),
-        baseline=float_baseline(runs),
-        measured=measured_by(runs),
-        cards=cards(runs),
-        comparison_headers=headers,
-        comparison_rows=rows,
-        on_arrays=on_arrays(runs),
-        charts=_charts(runs),
-        energy_notes=energy_notes(runs),
-        error_notes=error_notes(runs),
-        commands=commands(runs),
-        reproduction=reproduction(runs),
-    )
+    return {
+        "level": 2,
+        "runs": runs,
+        "colours": colours([run.result for run in runs]),
+        "baseline": float_baseline(runs),
+        "measured": measured_by(runs),
+        "cards": cards(runs),
+        "comparison_headers": headers,
+        "comparison_rows": rows,
+        "on_arrays": on_arrays(runs),
+        "charts": _charts(runs),
+        "energy_notes": energy_notes(runs),
+        "error_notes": error_notes(runs),
+        "commands": commands(runs),
+        "reproduction": reproduction(runs),
+    }
+
+
+def comparable(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs in groups of such as can be compared, in the order of the first of each."""
+    groups: list[list[Run]] = []
+    for run in runs:
+        for group in groups:
+            if _compared(group[0]) == _compared(run):
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    return groups
 
 
 def _title(runs: Sequence[Run]) -> str:

@@ -1,0 +1,146 @@
+"""One page of runs, plans, chips and simulations: what the table says is what their files say."""
+
+import json
+import re
+
+import pytest
+
+from common.reader import Page
+from common.report_samples import run
+from rankfold.chip.best import run_on_chip
+from rankfold.cli.main import main
+from rankfold.machine import NonIdealities, load_chip
+from rankfold.mapping import ArraySpec
+from rankfold.plan import LowRank, uniform_plan
+from rankfold.report.mixed.page import render_mixed
+from rankfold.report.mixed.plans import PlannedNetwork, plan_costs
+from rankfold.runs.robustness import Point, write_points
+from rankfold.runs.simulation import LayerErrors, Simulation
+from rankfold.workload import zoo_network
+
+HOSTILE = "</title><script>alert(1)</script>"
+
+
+def small_plan():
+    return uniform_plan(zoo_network("resnet8"), ArraySpec(64, 64), LowRank(groups=2, rank="1/4"), bits=4)
+
+
+def simulated(images=100):
+    layer = LayerErrors(
+        name="conv1", activations=9, snr=None, own_snr=None, clipped=None, blame=0.25, alone=0.8
+    )
+    return Simulation(
+        ideal=0.9,
+        accuracies=(0.7, 0.8),
+        layers=(layer,),
+        layer_ideal=0.9,
+        images=images,
+        layer_images=50,
+        array="64x64, whole weights, whole inputs",
+        hardware=small_plan().machine,
+        digital=(),
+        saturated={},
+        chosen=NonIdealities(),
+        data="abc",
+        seed=0,
+        device="cpu",
+        version="0.2.0",
+    )
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A file of each sort, by what it is."""
+    folder = tmp_path_factory.mktemp("things")
+    small_plan().save(folder / "plan-a.json")
+    plan = uniform_plan(zoo_network("resnet8"), load_chip("rram-22nm").hardware.array, bits=4)
+    on_chip = run_on_chip(zoo_network("resnet8"), plan, load_chip("rram-22nm"), None)
+    (folder / "chip-a.json").write_text(json.dumps(on_chip.to_json()))
+    content = json.loads(json.dumps(simulated().to_json()))
+    (folder / "simulation-a.json").write_text(
+        json.dumps({"_type": "rankfold.simulation", "_version": 1, "simulation": content})
+    )
+    (folder / "printed.json").write_text(json.dumps(content))
+    points = [
+        Point(
+            run="a", varied="adc_bits", value=bits, ideal=0.9, mean=mean, deviation=None, chips=1, images=9,
+            hardware="default",
+        )
+        for bits, mean in ((4, 0.5), (6, 0.85))
+    ]  # fmt: skip
+    write_points(folder / "sweep.csv", points)
+    return {path.stem: path for path in folder.iterdir()}
+
+
+def test_everything_stands_side_by_side(files, tmp_path, capsys):
+    out = tmp_path / "page.html"
+    assert main(["report", *map(str, files.values()), "--out", str(out)]) == 0
+    assert f"report: {out}" in capsys.readouterr().out
+    page = Page(out.read_text(encoding="utf-8"))
+    rows = {row[0]: dict(zip(page.tables[0][0], row, strict=True)) for row in page.tables[0][1:]}
+    costs = plan_costs(zoo_network("resnet8"), small_plan())
+    assert rows["plan-a"]["cycles per image"] == f"{costs.cycles.chosen_cycles:,}"
+    assert rows["plan-a"]["energy, nJ"] == f"{1e-3 * costs.energy.energy:,.0f}"
+    chip = json.loads(files["chip-a"].read_text())
+    assert rows["chip-a"]["latency, µs"] == f"{chip['latency_us']:,.1f}"
+    assert rows["chip-a"]["accuracy on arrays"] == "not simulated"
+    for name in ("simulation-a", "printed"):
+        assert rows[name]["accuracy on arrays"] == "75.0 %"
+        assert rows[name]["accuracy"] == "90.0 %"
+    assert rows["sweep, a"]["accuracy on arrays"] == "50.0 % to 85.0 %"
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_runs_that_cannot_be_compared_have_sections_of_their_own(undrawn):
+    """Those that can share one; ids of all are apart."""
+    things = [run(), run(side=128, label="other array"), run(groups=1, label="plain")]
+    source = render_mixed(things)
+    page = Page(source)
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", source)
+    assert headings == ["Side by side", "group low-rank, plain", "other array"]
+    assert [row[0] for row in page.tables[0][1:]] == ["group low-rank", "other array", "plain"]
+    # Contents lead to each.
+    assert [value for _, name, value in page.attributes if name == "href"] == [
+        "#content",
+        "#section-1",
+        "#section-2",
+        "#section-3",
+    ]
+
+
+def test_a_plan_that_cannot_be_counted_says_why():
+    page = render_mixed([PlannedNetwork(HOSTILE, small_plan(), None, "nobody knows its network")])
+    assert "What it costs is not counted: nobody knows its network." in page
+    assert HOSTILE not in page
+    assert Page(page).tables[0][1][0] == HOSTILE
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("a.json", "[]", "is no plan, no result of rankfold chip --json"),
+        (
+            "a.json",
+            '{"network": "a", "chip": "b", "interval_us": 1}',
+            "is not what rankfold chip --json prints",
+        ),
+        ("a.json", '{"_type": "rankfold.simulation"}', "is not finished; go on with it by --resume"),
+        ("a.json", '{"ideal": 2, "accuracies": [], "chosen": {}}', "is not what rankfold simulate writes"),
+        ("a.csv", "run,varied\na,b\n", "is no table of rankfold robustness"),
+        ("a.csv", "run,varied\n", "it has no row"),
+        ("a.txt", "", "cannot read"),
+    ],
+)
+def test_one_sentence_for_what_is_none_of_these(name, content, complaint, tmp_path, capsys):
+    (tmp_path / name).write_text(content)
+    out = tmp_path / "page.html"
+    assert main(["report", str(tmp_path / name), "--out", str(out)]) == 2
+    assert complaint in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_picture_needs_runs(files, tmp_path, capsys):
+    command = ["report", str(files["sweep"]), "--out", str(tmp_path / "a.html"), "--picture", "a.svg"]
+    assert main(command) == 2
+    assert "--picture shows runs" in capsys.readouterr().err
