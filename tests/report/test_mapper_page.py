@@ -119,6 +119,17 @@ def test_one_sentence_for_what_cannot_be(arguments, complaint, tmp_path, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["pyproject.toml"]
 
 
+def test_the_page_shows_what_a_plan_has(tmp_path):
+    uniform_plan(zoo_network("resnet8"), ArraySpec(64, 64), LowRank(groups=2, rank="1/4", force=True)).save(
+        tmp_path / "plan.json"
+    )
+    page = tmp_path / "page.html"
+    assert main(["draw", "resnet8", "--plan", str(tmp_path / "plan.json"), "--page", str(page)]) == 0
+    data = data_of(page.read_text(encoding="utf-8"))
+    (layer,) = [layer for layer in data["layers"] if layer["name"] == "layer1.0.conv1"]
+    assert data["choices"][layer["choices"]][layer["first"]]["group"] == "as planned"
+
+
 def test_the_command_writes_the_page(tmp_path, capsys):
     page = tmp_path / "page.html"
     assert main(["draw", "resnet8", "--array", "32x32", "--layer", "conv1", "--page", str(page)]) == 0

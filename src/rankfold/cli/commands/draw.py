@@ -27,7 +27,6 @@ NETWORK_WIDE = {
     "linear": False,
     "rules": (),
     "fit": False,
-    "force_low_rank": True,
     "bits": None,
     "weight_bits": None,
     "input_bits": None,
@@ -69,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("a picture shows one layer: give --layer NAME, as `rankfold map` names it")
     # Mapping a layer may take a while; a wrong suffix is known before.
     check_suffix(options.out)
-    if options.plan is not None or run_folder(options.model).is_dir():
+    if _is_planned(options):
         return _draw_planned(options)
     if options.entries is not None:
         raise InputError(
@@ -77,6 +76,11 @@ def run(options: argparse.Namespace) -> int:
             "or a plan with them"
         )
     return _draw_uniform(options)
+
+
+def _is_planned(options: argparse.Namespace) -> bool:
+    """Whether a plan, or a finished run, says what becomes of the layers."""
+    return options.plan is not None or run_folder(options.model).is_dir()
 
 
 def _write_page(options: argparse.Namespace) -> None:
@@ -89,7 +93,10 @@ def _write_page(options: argparse.Namespace) -> None:
         raise InputError("--compare is for pictures: the page has all mappings; omit it")
     # Mapping a network may take a while; a file that is no page is known before.
     check_page(options.page)
-    network, plan, masks = planned_network(argparse.Namespace(**vars(options), **NETWORK_WIDE))
+    # Whoever asks for pairs gets them, whatever they cost; a plan says itself which there are.
+    forced = not _is_planned(options)
+    asked = argparse.Namespace(**vars(options), **NETWORK_WIDE, force_low_rank=forced)
+    network, plan, masks = planned_network(asked)
     first = ""
     if options.layer is not None:
         first = find_layer(network, options.layer).name
@@ -180,7 +187,7 @@ def find_layer(network: Network, name: str) -> ConvShape:
 def _pair(shape: ConvShape, options: argparse.Namespace) -> LayerPlan | None:
     """The low-rank pair to draw, if any, by the rules of `rankfold map`."""
     # Whoever asks for a picture of a pair gets one, whatever the pair costs.
-    method = low_rank_method(argparse.Namespace(**vars(options), **NETWORK_WIDE))
+    method = low_rank_method(argparse.Namespace(**vars(options), **NETWORK_WIDE, force_low_rank=True))
     if not isinstance(method, LowRank):
         return None
     if not shape.is_linear and shape.kernel == (1, 1) and not options.pointwise:

@@ -70,6 +70,7 @@ NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 MISSING_GLYPH = "Glyph .* missing from"
 # Ids, and what refers to them.
 REFERENCE = re.compile(r'(\bid="|href="#|url\(#)')
+LABEL = re.compile('aria-label="([^"]*)"')
 STYLE_ELEMENT = re.compile(r"<style[^>]*>.*?</style>", re.DOTALL)
 # An element of a page has the page's font and background; a file of its own says them itself.
 SVG_FILE = (
@@ -137,7 +138,12 @@ def with_prefix(drawn: str, prefix: str) -> str:
 
 def svg_file(element: str) -> str:
     """An SVG element of a page as the text of a file of its own."""
-    return element.replace("<svg ", SVG_FILE, 1) + "\n"
+    file = element.replace("<svg ", SVG_FILE, 1)
+    # What it is called by readers who cannot see it, and by browsers when pointed at.
+    label = LABEL.search(file)
+    if label is not None:
+        file = file.replace(">", f"><title>{label[1]}</title>", 1)
+    return file + "\n"
 
 
 @contextmanager

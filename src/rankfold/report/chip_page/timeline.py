@@ -18,6 +18,7 @@ from rankfold.report.chip_page.shares import COLOURS
 from rankfold.report.chip_page.tables import time_parts
 from rankfold.report.chip_page.time_rows import SMALL, TimeRows
 from rankfold.report.palette import EDGE, INK
+from rankfold.report.tables import Table, table
 
 # Points: work that is no farther apart is drawn as one bar.
 TOGETHER = 0.6
@@ -74,7 +75,19 @@ def stream(run: ChipRun, pipeline: Pipeline, there: Residents) -> Chart:
     _draw_interval(drawn, rows, first, run.interval)
     title = f"{images} images on their way through {run.chip.name}, one every {run.interval:,.2f} µs"
     keys = tuple(Key(f"image {image + 1}", _image_colour(image), "bar") for image in range(images))
-    return Chart(drawn.element(title, rows.height), keys)
+    return Chart(drawn.element(title, rows.height), keys, _stream_table(run, pipeline, images))
+
+
+def _stream_table(run: ChipRun, pipeline: Pipeline, images: int) -> Table:
+    """When each layer and each join works for each image."""
+    rows = []
+    for image in range(images):
+        begun = image * run.interval
+        for index, task in _shown(run):
+            times = pipeline.timing.tasks[index]
+            begins, ends = begun + NS * float(times.begins[0]), begun + NS * float(times.leaves[-1])
+            rows.append([task.name, str(image + 1), f"{begins:,.2f}", f"{ends:,.2f}"])
+    return table(["layer or join", "image", "begins, µs", "ends, µs"], rows)
 
 
 def time_by_part(run: ChipRun, way: LayerByLayer) -> Chart:

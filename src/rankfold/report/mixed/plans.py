@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rankfold.cost import NetworkCycles, network_cycles
-from rankfold.cost.energy import NetworkEnergy, hardware_table, network_energy
+from rankfold.cost.energy import NOT_SIMULATED, NetworkEnergy, hardware_table, network_energy
 from rankfold.plan import Plan
 from rankfold.report.card import Card
 from rankfold.report.charts.cycles import Bars, layer_chart
@@ -90,6 +90,7 @@ def plan_row(planned: PlannedNetwork) -> Row:
             "energy": f"{nanojoules(energy.energy):,.0f}",
             "latency": f"{energy.latency:,.1f}",
             "area": f"{energy.area:.2f}",
+            "on_arrays": NOT_SIMULATED,
         }
     arrays = size((plan.array.rows, plan.array.columns))
     return Row(name=planned.label, sort="plan", network=plan.model, arrays=arrays, **row)
@@ -102,6 +103,10 @@ def _cost_cards(costs: PlanCosts) -> list[Card]:
         Card(count(cycles.chosen_cycles), "cycles per image, as planned", best),
         Card(percent(cycles.utilisation, 1), "utilisation", "of the cells, mean over all cycles"),
         Card(f"{nanojoules(energy.energy):,.0f}{GAP}nJ", "energy per image"),
+        # No energy without what these arrays leave of the network.
+        Card(
+            NOT_SIMULATED, "accuracy on these arrays", "of the network once trained; rankfold simulate does"
+        ),
         Card(f"{energy.latency:,.1f}{GAP}µs", "latency of an image"),
         Card(count(energy.arrays), "arrays", f"{energy.area:.2f}{GAP}mm²"),
     ]

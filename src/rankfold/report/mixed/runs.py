@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rankfold.cost.energy import NOT_SIMULATED
 from rankfold.report.mixed.section import Row, Section
-from rankfold.report.numbers import DASH, count, nanojoules, percent, size
+from rankfold.report.numbers import count, nanojoules, percent, size
 from rankfold.report.run_page.headline import headline
 from rankfold.report.run_page.page import runs_in_page
 from rankfold.report.runs import Run
@@ -30,7 +31,7 @@ def run_row(run: Run) -> Row:
             "energy": f"{nanojoules(energy.energy):,.0f}",
             "latency": f"{energy.latency:,.1f}",
             "area": f"{energy.area:.2f}",
-            "on_arrays": DASH,
+            "on_arrays": NOT_SIMULATED,
         }
         if energy.accuracy_on_arrays is not None:
             row["on_arrays"] = percent(energy.accuracy_on_arrays.accuracy, 1)

@@ -35,7 +35,10 @@ from rankfold.report.template import template
 # Points of the page: each is a line through all axes.
 MOST_LINES = 2000
 ROWS = 20
-COLOURS = "Viridis"
+CLEAR = "rgba(0,0,0,0)"
+# From dark to middle tones, so that lightness alone tells them apart: readable on white, and turned into
+# light ones on a dark page.
+COLOURS = ["#2b0a57", "#7a1f7a", "#c04552", "#d9731a"]
 # Bands on the axes of the upper panel choose the points of the lower one. Plotly keeps a band in
 # `constraintrange`, one interval or several; a point is within where each axis has it in one of its own.
 BRUSH = """
@@ -225,7 +228,8 @@ def _figure(view: SurfaceView) -> Any:
             "domain": [0, 0.48],
             "automargin": True,
         },
-        paper_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
     )
     return drawn
 

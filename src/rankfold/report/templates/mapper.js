@@ -223,7 +223,8 @@
   // The layer's own number of a channel: of what the first stage reads, and of what the last one gives.
   function named(side, channel) {
     const ends = side === "inputs" ? now.number === 0 : now.number === choice().stages.length - 1;
-    return (ends && choice()[side]?.[channel]) ?? channel;
+    const own = ends ? choice()[side] : undefined;
+    return own?.[channel] ?? channel;
   }
 
   function inputInWords(row) {
