@@ -76,7 +76,7 @@ PAGES = ("runs", "mixed", "chip", "front", "surface", "mapper")
 # Charts without a table in their section; the plans of a front have one in the next.
 BARE = """
 charts => charts.filter(chart => !(chart.closest("section").querySelector("table") ??
-  (chart.matches(".front") && document.querySelector("section + section table")))).length
+  (chart.closest(".front") && document.querySelector("section + section table")))).length
 """
 
 

@@ -104,9 +104,7 @@ def _cost_cards(costs: PlanCosts) -> list[Card]:
         Card(percent(cycles.utilisation, 1), "utilisation", "of the cells, mean over all cycles"),
         Card(f"{nanojoules(energy.energy):,.0f}{GAP}nJ", "energy per image"),
         # No energy without what these arrays leave of the network.
-        Card(
-            NOT_SIMULATED, "accuracy on these arrays", "of the network once trained; rankfold simulate does"
-        ),
+        Card(NOT_SIMULATED, "accuracy on these arrays", "once it is trained; rankfold simulate does"),
         Card(f"{energy.latency:,.1f}{GAP}µs", "latency of an image"),
         Card(count(energy.arrays), "arrays", f"{energy.area:.2f}{GAP}mm²"),
     ]
