@@ -125,7 +125,12 @@ def test_a_plan_that_cannot_be_counted_says_why():
             '{"network": "a", "chip": "b", "interval_us": 1}',
             "is not what rankfold chip --json prints",
         ),
-        ("a.json", '{"_type": "rankfold.simulation"}', "is not finished; go on with it by --resume"),
+        ("a.json", '{"_type": "rankfold.simulation"}', "is a simulation of another version"),
+        (
+            "a.json",
+            '{"_type": "rankfold.simulation", "_version": 1}',
+            "is not finished; go on with it",
+        ),
         ("a.json", '{"ideal": 2, "accuracies": [], "chosen": {}}', "is not what rankfold simulate writes"),
         ("a.csv", "run,varied\na,b\n", "is no table of rankfold robustness"),
         ("a.csv", "run,varied\n", "it has no row"),

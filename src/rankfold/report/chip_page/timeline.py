@@ -87,7 +87,7 @@ def _stream_table(run: ChipRun, pipeline: Pipeline, images: int) -> Table:
             times = pipeline.timing.tasks[index]
             begins, ends = begun + NS * float(times.begins[0]), begun + NS * float(times.leaves[-1])
             rows.append([task.name, str(image + 1), f"{begins:,.2f}", f"{ends:,.2f}"])
-    return table(["layer or join", "image", "begins, µs", "ends, µs"], rows)
+    return table(["at work", "image", "begins, µs", "ends, µs"], rows)
 
 
 def time_by_part(run: ChipRun, way: LayerByLayer) -> Chart:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rankfold.documents import in_schema
 from rankfold.errors import InputError
 from rankfold.records.schema import schema_validator
+from rankfold.records.typed import is_typed
 from rankfold.report.card import Card
 from rankfold.report.charts.drawing import Chart
 from rankfold.report.charts.robustness import WORDS, robustness_chart
@@ -20,12 +21,11 @@ from rankfold.report.mixed.section import Row, Section
 from rankfold.report.numbers import DASH, count, percent, plural
 from rankfold.report.palette import BLUE
 from rankfold.report.tables import table
+from rankfold.runs.on_arrays import TYPE, VERSION
 from rankfold.runs.robustness import Point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-TYPE = "rankfold.simulation"
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ def simulation_result(path: Path, content: Mapping[str, Any], label: str) -> Sim
         InputError: it is not complete, or not what `rankfold simulate` writes.
     """
     if "_type" in content:
+        if not is_typed(content, TYPE, VERSION):
+            raise InputError(f"{path} is a simulation of another version; simulate the run again")
         if "simulation" not in content:
             raise InputError(f"{path} is a simulation that is not finished; go on with it by --resume")
         content = content["simulation"]
