@@ -1,5 +1,6 @@
 """Whole runs without labels: what is trained, measured, named and refused."""
 
+import copy
 import json
 
 import numpy as np
@@ -14,12 +15,14 @@ from common.dense_outputs import maps, one_map
 from common.small_network import net
 from rankfold.calibration.moments import few_patches_in_words
 from rankfold.cli.main import main
+from rankfold.errors import InputError
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.plan.methods import Windows
 from rankfold.progress import Silent
 from rankfold.report.runs import load_run, measured_in_full
 from rankfold.report.summary import summary_table
 from rankfold.runs.folder import load_history
+from rankfold.training.data import load_images
 from rankfold.training.distillation import Distillation
 from rankfold.training.unlabelled import ArrayData
 
@@ -176,7 +179,7 @@ def test_too_few_images_for_a_layer_are_told_with_how_many_it_needs(tmp_path):
         (["--epochs", "1"], "how many classes common.small_network:net has; say --classes N"),
         (["--classes", "10", "--epochs", "1"], "fine-tuning needs labels, and data"),
         (["--classes", "10", "--epochs", "0", "--images", "40"], "--images is of --reconstruct"),
-        (["--classes", "10", "--epochs", "0", "--metric", "math:dist"], "a metric needs labels, and data"),
+        (["--classes", "10", "--epochs", "0", "--metric", "math:dist"], "a metric needs targets, and data"),
         (
             ["--classes", "10", "--epochs", "1", "--distil-unlabelled", "500"],
             "images (=500) to learn from must be 120 or fewer",
@@ -197,12 +200,87 @@ def test_what_is_refused(images, weights, options, words, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_plans_lose_no_more_agreement_than_allowed(images, dense, weights, tmp_path, capsys):
+    plan = ["plan", NAME, "--data", images, "--classes", "10", "--checkpoint", weights, "--array", "32x32"]
+    options = ["--max-drop", "4", "--images", "60", "--kinds", "window", "--bits", "8", "--threads", "1"]
+    assert main([str(one) for one in (*plan, *options, "--out", tmp_path / "plan.json")]) == 0
+    assert "agreement" in capsys.readouterr().out
+    data = load_images(images)
+    planning = rf.best_plan(dense, data, ARRAY, max_drop=0.04, images=60, kinds=["window"], bits=8)
+    assert planning.plan.layers == rf.Plan.load(tmp_path / "plan.json").layers
+    drop = planning.drop
+    assert drop.metric == "agreement" and 0.9 < drop.dense <= 1 and drop.amount <= 0.04
+    assert any(layer.kind.changes_weight for layer in planning.plan.layers)
+    # The same by hand: images that nothing was calibrated on, against the float network.
+    held_out = data.train.sample(2000, 0, skip=60)
+    assert len(held_out) == len(data.train) - 60
+    made = copy.deepcopy(dense)
+    rf.compress_(made, planning.plan, data, images=60)
+    rf.quantise_(made, planning.plan, data, images=60, reference=dense)
+    with torch.no_grad():
+        same = total = 0
+        for inputs, _ in data.batches_of(held_out, torch.device("cpu")):
+            same += int((made(inputs).argmax(1) == dense.eval()(inputs).argmax(1)).sum())
+            total += len(inputs)
+    assert abs(same / total - drop.planned) <= 2 / total
+
+
+def test_metrics_are_given_the_targets_of_arrays(images, dense, weights, tmp_path):
+    data = load_images(images)
+    inputs = torch.cat(list(data.calibration_batches(None, torch.device("cpu"))))
+    with torch.no_grad():
+        classes = dense.eval()(inputs).argmax(1)
+    np.savez(tmp_path / "x.npz", input=inputs.numpy(), targets=classes.numpy())
+    given = ["--data", tmp_path / "x.npz", "--classes", "10", "--checkpoint", weights, "--threads", "1"]
+    given += ["--metric", "common.metrics_of_targets:same_classes"]
+    plan = [
+        "plan",
+        NAME,
+        *given,
+        "--array",
+        "32x32",
+        "--kinds",
+        "window",
+        "--images",
+        "40",
+        "--max-drop",
+        "0.1",
+    ]
+    assert main([str(one) for one in (*plan, "--bits", "8", "--out", tmp_path / "plan.json")]) == 0
+    run = [
+        "compress",
+        NAME,
+        *given,
+        "--plan",
+        tmp_path / "plan.json",
+        "--epochs",
+        "0",
+        "--out",
+        tmp_path / "run",
+    ]
+    assert main([str(one) for one in run]) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    # What it is measured by is the dense network's own classes.
+    assert result["metric"]["name"] == "same_classes" and result["metric"]["baseline"] == 1
+    assert 0.8 < result["metric"]["final"] <= 1
+    assert result["metric"]["final"] == pytest.approx(result["agreement"]["final"])
+
+
+def test_outputs_that_are_values_do_not_agree():
+    given = [torch.randn(30, 1, 8, 8, generator=torch.Generator().manual_seed(0))]
+    with pytest.raises(InputError, match="the network's outputs are values; give targets and a metric"):
+        rf.best_plan(maps(), given, ARRAY, max_drop=0.01, images=10, kinds=["window"])
+
+
 def test_commands_that_need_labels_say_so(images, weights, tmp_path, capsys):
     error = refuse(capsys, "train", NAME, "--data", images, "--out", tmp_path / "run")
     assert "training needs labels, and data" in error and "give images by split and class" in error
     plan = ["plan", NAME, "--data", images, "--classes", "10", "--checkpoint", weights, "--array", "32x32"]
-    error = refuse(capsys, *plan, "--max-drop", "1", "--out", tmp_path / "plan.json")
-    assert "measuring plans needs labels" in error and "--max-loss" in error
+    out = ("--out", tmp_path / "plan.json")
+    error = refuse(capsys, *plan, "--max-drop", "1", "--metric", "math:dist", *out)
+    assert "a metric needs targets, and data" in error and "targets.NAME, in a .npz" in error
+    error = refuse(capsys, *plan, "--max-drop", "1", *out)
+    assert "none is left to measure plans on: calibrate on fewer (images=, --images)" in error
     options = ["--max-cycles", "80%", "--images", "32", "--kinds", "window", "--threads", "1"]
     assert main([str(one) for one in (*plan, *options, "--out", tmp_path / "plan.json")]) == 0
     error = refuse(capsys, "plan", NAME, "--data", "digits", "--classes", "10", "--max-cycles", "80%")

@@ -116,6 +116,23 @@ def test_arrays_go_to_the_network_by_their_names(tmp_path):
     assert torch.equal(alone, held_out["pixels"])
 
 
+def test_targets_of_arrays_go_to_metrics_alone(tmp_path):
+    values, boxes = np.arange(20.0).reshape(10, 2), np.arange(10)
+    np.savez(tmp_path / "x.npz", x=values, targets=boxes)
+    data = load_data(tmp_path / "x.npz")
+    assert not data.is_labelled and data.has_targets
+    ((inputs, known),) = data.test_batches(CPU)
+    assert list(inputs) == ["x"] and known.tolist() == [4, 9]
+    ((inputs, known),) = data.targeted_batches()
+    assert torch.equal(inputs["x"][:, 0], 2.0 * known)
+    np.savez(tmp_path / "y.npz", x=values, **{"targets.a": boxes, "targets.b": values})
+    ((_, known),) = load_data(tmp_path / "y.npz").test_batches(CPU)
+    assert list(known) == ["a", "b"] and known["b"][:, 0].tolist() == [8, 18]
+    np.savez(tmp_path / "z.npz", x=values)
+    with pytest.raises(InputError, match=r"z\.npz have none; give an array called targets, or several"):
+        load_data(tmp_path / "z.npz").targeted_batches()
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
@@ -125,6 +142,13 @@ def test_arrays_go_to_the_network_by_their_names(tmp_path):
         ({"x": np.zeros(4)}, r"of shape \(4,\) and type float64"),
         ({"x": np.array([["a"], ["b"]])}, "give numbers of shape"),
         ({"x": np.array([{}, {}], object)}, "cannot be read: Object arrays cannot be loaded"),
+        (
+            {"x": np.zeros((4, 2)), "targets": np.array(["a"] * 4)},
+            "'targets' of data .* give numbers of shape",
+        ),
+        ({"x": np.zeros((4, 2)), "targets.a": np.zeros(3)}, "different numbers of samples: x 4, targets.a 3"),
+        ({"x": np.zeros((4, 2)), "targets": np.zeros(4), "targets.a": np.zeros(4)}, "give one array, or"),
+        ({"targets": np.zeros((4, 2))}, "holds no array; give one for each input"),
         ({}, "holds no array"),
     ],
 )

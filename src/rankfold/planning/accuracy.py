@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from rankfold.calibration.correction import following_norms
 from rankfold.calibration.moments import PatchMoments
-from rankfold.calibration.output_choice import usual_outputs
-from rankfold.calibration.outputs import SCORES
+from rankfold.calibration.output_choice import output_loss, usual_outputs
+from rankfold.calibration.outputs import SCORES, VALUES, OutputModel
 from rankfold.calibration.samples import MOMENT_IMAGES, Inputs
 from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError
@@ -29,7 +29,8 @@ from rankfold.simulator import check_arrays, program_, simulate
 from rankfold.surgery.compress import build_, compress_on_moments_
 from rankfold.surgery.quantise import quantise_
 from rankfold.training.batches import EVALUATION_BATCH
-from rankfold.training.metric import Metric
+from rankfold.training.metric import Measure
+from rankfold.training.unlabelled import Likeness
 
 BATCH_NORM_IMAGES = EVALUATION_BATCH  # one whole batch, since batch norm counts each of them alike
 ADC_IMAGES = 250
@@ -60,6 +61,32 @@ class MeasureSettings:
             value = getattr(self, name)
             if value < smallest:
                 raise InputError(f"{name} (={value}) must be {smallest} or more")
+
+
+def agreement(
+    model: nn.Module, data: PlanningData, outputs: OutputModel | None = None, seed: int = 0
+) -> Likeness:
+    """What plans are measured by where samples have no targets: how often a network and the dense one have
+    the same most likely class.
+
+    Args:
+        model: the dense network.
+        data: its samples, of which one is looked at.
+        outputs: what its outputs are taken for; None: as is usual.
+        seed: of the sample.
+
+    Raises:
+        InputError: its outputs are no scores or chances of classes.
+    """
+    sample = data.calibration(1, seed)
+    taken_for = outputs or usual_outputs(model, sample)
+    if taken_for.kind == VALUES:
+        raise InputError(
+            "without targets plans are measured by how often the most likely class is the original's, and "
+            "the network's outputs are values; give targets and a metric, limit the predicted loss instead "
+            "(max_loss, --max-loss), or say that they are classes (--outputs scores:1)"
+        )
+    return Likeness(model, output_loss(model, sample, taken_for))
 
 
 class PlanAccuracy:
@@ -94,7 +121,7 @@ class PlanAccuracy:
         moments: Mapping[str, PatchMoments] | None = None,
         windows: Mapping[str, Mapping[AnyWindow, PatchMoments]] | None = None,
         *,
-        metric: Metric | None = None,
+        metric: Measure | None = None,
     ) -> None:
         self.model, self.data, self.settings = model, data, settings
         self.metric = metric
@@ -125,7 +152,21 @@ class PlanAccuracy:
     @property
     def _calibrated(self) -> int:
         """Samples that something is calibrated on, the first ones: what others did, or batch norm here."""
-        return max(self.settings.calibrated, BATCH_NORM_IMAGES)
+        return max(self.settings.calibrated, self._images_of_norms)
+
+    @property
+    def _images_of_norms(self) -> int:
+        """Samples that batch norm and quantisers see; where no classes are counted no more than all else
+        sees, as those who have none have few.
+        """
+        if self.metric is not None and self.settings.calibrated:
+            return min(self.settings.calibrated, BATCH_NORM_IMAGES)
+        return BATCH_NORM_IMAGES
+
+    @property
+    def _follows(self) -> bool:
+        """Whether networks are compared with the dense one: batch norms follow its own then."""
+        return self.metric is not None and not self.metric.reads_targets
 
     def _check_scores(self) -> None:
         taken_for = usual_outputs(self.model, self.data.calibration(1, self.settings.seed))
@@ -135,7 +176,7 @@ class PlanAccuracy:
                 "gives other outputs; name what plans are measured by, metric=function"
             )
 
-    def under(self, settings: MeasureSettings | None = None, metric: Metric | None = None) -> PlanAccuracy:
+    def under(self, settings: MeasureSettings | None = None, metric: Measure | None = None) -> PlanAccuracy:
         """The same network and data, measured otherwise; what is not given stays."""
         other = PlanAccuracy(
             self.model,
@@ -177,7 +218,8 @@ class PlanAccuracy:
             check_arrays(plan, noise)
         settled = self._with_signs(plan)
         network = self.compressed(settled)
-        quantise_(network, settled, self._batches(BATCH_NORM_IMAGES), images=BATCH_NORM_IMAGES)
+        images, reference = self._images_of_norms, self.model if self._follows else None
+        quantise_(network, settled, self._batches(images), images=images, reference=reference)
         if noise.ideal:
             return held_out.accuracy(network)
         seed = self.settings.seed
@@ -220,7 +262,7 @@ class PlanAccuracy:
                 missing.append(layer.name)
         unseen = [name for name in missing if name not in self._signs]
         if unseen:
-            self._signs |= observe_signs(self.model, self._batches(BATCH_NORM_IMAGES), unseen)
+            self._signs |= observe_signs(self.model, self._batches(self._images_of_norms), unseen)
         return plan.with_signs({name: self._signs[name] for name in missing})
 
     def _made(self, plan: Plan, layer: LayerPlan) -> dict[str, Tensor]:

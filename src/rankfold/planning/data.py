@@ -18,7 +18,8 @@ from rankfold.training.calibration import CalibrationImages
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.device import place_
 from rankfold.training.loaders import LoaderData, identity_of, pair_of, targets_of, trace_on
-from rankfold.training.metric import Metric
+from rankfold.training.metric import Measure
+from rankfold.training.unlabelled import ArrayData
 from rankfold.workload import Network, trace
 
 # A batch as a user gives it, see `calibration.samples.inputs_of`.
@@ -57,6 +58,11 @@ class PlanningData(ABC):
     def image_size(self) -> tuple[int, int]:
         """(H, W) of a sample; (1, 1) where it is no image."""
 
+    @property
+    @abstractmethod
+    def is_labelled(self) -> bool:
+        """Whether the samples have targets."""
+
     @abstractmethod
     def calibration(self, images: int, seed: int) -> Iterable[Inputs]:
         """Inputs of the network on its device, to be gone through again and again.
@@ -67,7 +73,7 @@ class PlanningData(ABC):
         """
 
     @abstractmethod
-    def held_out(self, images: int, seed: int, skip: int, metric: Metric | None = None) -> HeldOut:
+    def held_out(self, images: int, seed: int, skip: int, metric: Measure | None = None) -> HeldOut:
         """Others than the first `skip` that `calibration` gives under this seed.
 
         Args:
@@ -77,7 +83,7 @@ class PlanningData(ABC):
             metric: what networks are measured by; None: top-1 accuracy.
 
         Raises:
-            InputError: none are left, or they have no classes.
+            InputError: none are left, or they have no classes or targets that are asked for.
         """
 
     @abstractmethod
@@ -97,7 +103,10 @@ def digest_of(data: ImageData | LoaderData | Iterable[Any]) -> str | None:
 
 
 def planning_data(
-    data: ImageData | LoaderData | Iterable[Any] | PlanningData, device: torch.device
+    data: ImageData | LoaderData | Iterable[Any] | PlanningData,
+    device: torch.device,
+    *,
+    with_targets: bool = False,
 ) -> PlanningData:
     """The samples in what a user gives.
 
@@ -105,9 +114,10 @@ def planning_data(
         data: images or loaders, of which the training split is used; or an iterable of batches, see
             `calibration.samples.inputs_of`: with pairs (inputs, target) plans can be measured.
         device: where the network is.
+        with_targets: whether plans are measured by targets that are no classes.
 
     Raises:
-        InputError: it is no iterable of batches.
+        InputError: it is no iterable of batches, or has no targets.
     """
     if isinstance(data, PlanningData):
         return data
@@ -115,9 +125,12 @@ def planning_data(
         return TrainingImages(data, device)
     if isinstance(data, LoaderData):
         # Never the test batches: what was chosen by them would be no test.
-        if not data.is_labelled:
+        if isinstance(data, ArrayData) and with_targets:
+            data = data.targeted_batches()
+        elif not data.is_labelled:
             return GivenBatches(data.calibration_batches(None, device), device)
-        data = data.train
+        else:
+            data = data.train
     return GivenBatches(data, device)
 
 
@@ -143,13 +156,19 @@ class TrainingImages(PlanningData):
         _, height, width = self.data.input_size
         return height, width
 
+    @property
+    def is_labelled(self) -> bool:
+        """As the data set says."""
+        return self.data.is_labelled
+
     def calibration(self, images: int, seed: int) -> Iterable[Inputs]:
         """The first images that the seed draws."""
         return CalibrationImages(self.data, self.device, seed, images)
 
-    def held_out(self, images: int, seed: int, skip: int, metric: Metric | None = None) -> HeldOut:
+    def held_out(self, images: int, seed: int, skip: int, metric: Measure | None = None) -> HeldOut:
         """The next ones that it draws."""
-        self.data.require_labels("measuring plans", "limit the predicted loss instead (--max-loss)")
+        if metric is None or metric.reads_targets:
+            self.data.require_labels("measuring plans", "limit the predicted loss instead (--max-loss)")
         # Never the test split: what was chosen by it would be no test.
         split = self.data.train.sample(images, seed, skip=skip)
         if not len(split):
@@ -164,7 +183,7 @@ class TrainingImages(PlanningData):
 
 class _HeldOutImages(HeldOut):
     def __init__(
-        self, split: ImageSplit, data: ImageData, device: torch.device, metric: Metric | None
+        self, split: ImageSplit, data: ImageData, device: torch.device, metric: Measure | None
     ) -> None:
         self.split, self._data, self._device = split, data, device
         self._metric = metric
@@ -217,17 +236,25 @@ class GivenBatches(PlanningData):
                 return height, width
         return 1, 1
 
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the first batch is a pair with a target."""
+        first = self._first(1)[0]
+        return isinstance(first, (tuple, list)) and len(first) == 2 and first[1] is not None
+
     def calibration(self, images: int, seed: int) -> Iterable[Inputs]:
         """The first samples, in their order."""
         return Samples(self._first(images), images, self.device)
 
-    def held_out(self, images: int, seed: int, skip: int, metric: Metric | None = None) -> HeldOut:
+    def held_out(self, images: int, seed: int, skip: int, metric: Measure | None = None) -> HeldOut:
         """The samples after the first `skip`, in their order."""
         # Read on only now: most plans need no accuracy.
         batches = self._first(skip + images)
         if self._samples <= skip:
             raise _nothing_left(f"given has {self._samples} samples")
         held_out = list(_between(batches, skip, skip + images))
+        if metric is not None and not metric.reads_targets:
+            return _HeldOutInputs(Samples(held_out, None, self.device), metric)
         # Before networks are made, not when the first one is measured.
         for batch in held_out:
             if metric is None:
@@ -266,8 +293,19 @@ class GivenBatches(PlanningData):
         return self._read
 
 
+class _HeldOutInputs(HeldOut):
+    def __init__(self, samples: Samples, metric: Measure) -> None:
+        self._samples, self._metric = samples, metric
+
+    def __len__(self) -> int:
+        return sum(size_of(inputs) for inputs in self._samples)
+
+    def accuracy(self, model: nn.Module) -> float:
+        return self._metric(model, ((inputs, None) for inputs in self._samples))
+
+
 class _HeldOutBatches(HeldOut):
-    def __init__(self, batches: list[Batch], metric: Metric | None) -> None:
+    def __init__(self, batches: list[Batch], metric: Measure | None) -> None:
         self._batches, self._metric = batches, metric
 
     def __len__(self) -> int:
@@ -291,5 +329,6 @@ def _between(batches: Iterable[Batch], start: int, stop: int) -> Iterator[Batch]
 
 def _nothing_left(what: str) -> InputError:
     return InputError(
-        f"data {what}, all of which are needed for calibration; none is left to measure plans on"
+        f"data {what}, all of which are needed for calibration; none is left to measure plans on: calibrate "
+        "on fewer (images=, --images), or limit the predicted loss instead (max_loss, --max-loss)"
     )

@@ -25,7 +25,7 @@ from rankfold.models.device import MODEL, device_of
 from rankfold.plan import Plan
 from rankfold.plan.prediction import NATS
 from rankfold.plan.uniform import Bits
-from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
+from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy, agreement
 from rankfold.planning.channels import in_order, with_channels
 from rankfold.planning.data import PlanningData, digest_of, planning_data
 from rankfold.planning.exact import (
@@ -63,7 +63,7 @@ from rankfold.runs.baseline import weights_digest
 from rankfold.surgery.compress import called_as_functions
 from rankfold.training.data import ImageData
 from rankfold.training.loaders import LoaderData
-from rankfold.training.metric import METRIC, Function, Metric, Updated
+from rankfold.training.metric import METRIC, Function, Measure, Metric, Updated
 from rankfold.workload import Network
 from rankfold.workload.network import NETWORK
 
@@ -235,8 +235,9 @@ def planning_problem(
             the cycles where there is such a limit and no budget of them, else the loss.
         max_loss: the most predicted loss per image, in nats, or as `outputs` says.
         max_drop: the most accuracy, 0.01 for a point, that the plan may lose against the dense network at
-            the same bits, measured before fine-tuning on samples that nothing was calibrated on; data
-            then needs targets.
+            the same bits, measured before fine-tuning on samples that nothing was calibrated on; of data
+            without targets the share of samples (and positions) whose most likely class is that of the
+            float network.
         metric: what plans are measured by instead of top-1 accuracy, the higher the better, see `Metric`: a
             function (outputs, targets) -> number of all samples. `max_drop` is in its own units.
         outputs: what the network's outputs are taken for: `scores` before a softmax, or `probabilities` after
@@ -278,15 +279,17 @@ def planning_problem(
     hardware = None
     if isinstance(array, Hardware):
         hardware, array = array, array.array
-    samples = planning_data(data, device_of(model))
+    samples = planning_data(data, device_of(model), with_targets=metric is not None)
     if network is None:
         network = samples.network(model)
     images = images or default_images(samples)
     measure = MeasureSettings(measured_images, seed=seed, calibrated=images)
     # Samples without classes are found out before any work, not after minutes of it.
-    by = None if metric is None else Metric.of(metric).named()
+    by: Measure | None = None if metric is None else Metric.of(metric).named()
     taken_for = None if outputs is None else OutputModel.parse(outputs)
     if max_drop is not None:
+        if by is None and not samples.is_labelled:
+            by = agreement(model, samples, taken_for, seed)
         PlanAccuracy(model, samples, measure, metric=by).held_out  # noqa: B018
     all_slots = layer_slots(network, array, bits, pointwise=pointwise, linear=linear)
     slots = _open_slots(all_slots, network, model, array, chosen_kinds)

@@ -204,7 +204,7 @@ def prepare(
     if metric is not None and not processes.alone:
         raise InputError("a metric is measured in one process; omit torchrun, or the metric")
     if metric is not None:
-        data.require_labels("a metric", "give targets with them")
+        data.require_targets()
     by = None if metric is None else Metric.of(metric).named()
     taken_for = None if outputs is None else OutputModel.parse(outputs)
     if captured:

@@ -47,9 +47,14 @@ def measure(state: RunState, when: str) -> float:
     """
     accuracy = _measured(state, state.model)
     state.accuracies[when] = accuracy
+    _measure_metric(state, when)
+    return accuracy
+
+
+def _measure_metric(state: RunState, when: str) -> None:
+    """Keep what the metric says, where the run has one."""
     if state.metric is not None:
         state.metrics[when] = state.metric(state.model, state.data.test_batches(state.device))
-    return accuracy
 
 
 def _measured(state: RunState, model: nn.Module) -> float:
@@ -96,9 +101,14 @@ def start(state: RunState) -> None:
     else:
         assert loss is not None  # just made
         state.likeness = Likeness(copy.deepcopy(state.model), loss)
+        _measure_metric(state, BASELINE)
+        words = ""
+        if state.metric is not None:
+            words = f"; {in_words(state.metrics[BASELINE], state.metric.name)}"
         state.progress.note(
             f"baseline ({state.baseline.origin}): {state.data.name} has no labels, so that networks are "
-            f"measured against it, by {state.likeness.name} on {state.data.test_images:,} held-out samples"
+            f"measured against it, by {state.likeness.name} on {state.data.test_images:,} held-out "
+            f"samples{words}"
         )
     # Now, while the network is still dense and in float.
     if state.distillation is not None:

@@ -26,6 +26,26 @@ from rankfold.errors import InputError, RankfoldError, first_line
 Function = Callable[[Any, Any], Any]
 
 
+class Measure(Protocol):
+    """What says in one number how good a network is, the higher the better.
+
+    Attributes:
+        name: in tables and records.
+        reads_targets: whether it looks at targets.
+    """
+
+    @property
+    def name(self) -> str:
+        """In tables and records."""
+
+    @property
+    def reads_targets(self) -> bool:
+        """Whether it looks at targets."""
+
+    def __call__(self, model: nn.Module, batches: Iterable[tuple[Any, Any]]) -> float:
+        """Of a network, on pairs (inputs, targets)."""
+
+
 @runtime_checkable
 class Updated(Protocol):
     """A metric that sees batch after batch, as those of torchmetrics do."""
@@ -53,6 +73,11 @@ class Metric:
 
     name: str
     measures: Function | Updated
+
+    @property
+    def reads_targets(self) -> bool:
+        """True: it is given them."""
+        return True
 
     def __post_init__(self) -> None:
         TEXT.check("name", self.name)

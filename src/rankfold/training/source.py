@@ -78,6 +78,23 @@ class TrainingData(ABC):
                 f"{instead or 'give images by split and class (train/cat/1.png)'}"
             )
 
+    @property
+    def has_targets(self) -> bool:
+        """Whether the samples have targets, classes or others, that a metric can be given."""
+        return self.is_labelled
+
+    def require_targets(self) -> None:
+        """Refuse samples without targets where a metric is given them.
+
+        Raises:
+            InputError: they have none.
+        """
+        if not self.has_targets:
+            raise InputError(
+                f"a metric needs targets, and data {self.name} have none; give an array called targets, or "
+                "several called targets.NAME, in a .npz file beside the inputs, or images by split and class"
+            )
+
     def few(self, images: int, seed: int) -> TrainingData:
         """The same with so many samples to train on, drawn under the seed.
 

@@ -19,9 +19,12 @@ from rankfold.calibration.samples import call, size_of
 from rankfold.errors import InputError, first_line
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.loaders import LoaderData
+from rankfold.training.share import ALL, Share
+from rankfold.training.source import LabelledBatch
 from rankfold.training.sources import HELD_OUT
 
 BATCH = 128
+TARGETS = "targets"  # arrays that are no inputs
 ARRAY_SUFFIXES = (".npy", ".npz")
 LEVELS = (np.uint8, np.int8, np.uint16, np.int16)  # of pixels as files have them, which no network takes
 
@@ -30,7 +33,9 @@ class ArrayData(LoaderData):
     """Arrays without labels, as a network takes them: every fifth sample is kept to measure on.
 
     The arrays of a .npz file are given to the network by their names, that of a .npy file alone. They are
-    given as they are, in batches of 128, in their order; real numbers as float32.
+    given as they are, in batches of 128, in their order; real numbers as float32. An array called `targets`,
+    or several called `targets.NAME`, are no inputs: a metric is given them, as a tensor or a dictionary of
+    them by NAME. Nothing is learnt from these.
 
     Args:
         path: of the file.
@@ -48,15 +53,44 @@ class ArrayData(LoaderData):
         tested = np.arange(count) % HELD_OUT == HELD_OUT - 1
         if not tested.any():
             tested[-1] = True
+        inputs = {name: values for name, values in arrays.items() if _place(name) is None}
+        targets = {_place(name): values for name, values in arrays.items() if _place(name) is not None}
         alone = Path(path).suffix.lower() == ".npy"
+        train, test = (_batches(inputs, chosen, alone) for chosen in (~tested, tested))
         super().__init__(
-            _batches(arrays, ~tested, alone),
-            _batches(arrays, tested, alone),
+            [(one, _no_labels(one)) for one in train],
+            [(one, _no_labels(one)) for one in test],
             classes=1,
             name=str(path),
             digest=_digest(arrays),
         )
         self.classes = ()
+        self._targets: tuple[list[Any], list[Any]] | None = None
+        if targets:
+            of_train, of_test = (_batches(targets, chosen, "" in targets) for chosen in (~tested, tested))
+            self._targets = of_train, of_test
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether there are arrays of them."""
+        return self._targets is not None
+
+    def test_batches(self, device: torch.device, share: Share = ALL) -> Iterable[LabelledBatch]:
+        """Every fifth sample, with its targets where there are any."""
+        pairs = super().test_batches(device, share)
+        if self._targets is None or share != ALL:
+            return pairs
+        return ((inputs, known) for (inputs, _), known in zip(pairs, self._targets[1], strict=True))
+
+    def targeted_batches(self) -> list[tuple[Any, Any]]:
+        """The samples that are not kept to measure on, with their targets.
+
+        Raises:
+            InputError: they have none.
+        """
+        self.require_targets()
+        assert self._targets is not None  # required
+        return [(inputs, known) for (inputs, _), known in zip(self.train, self._targets[0], strict=True)]
 
 
 def is_arrays(source: str | Path) -> bool:
@@ -80,13 +114,35 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
+def _place(name: str) -> str | None:
+    """What the targets in an array are called, empty where there are no others; None: they are inputs."""
+    if name == TARGETS:
+        return ""
+    if name.startswith(f"{TARGETS}."):
+        return name.removeprefix(f"{TARGETS}.")
+    return None
+
+
 def _check(arrays: Mapping[str, np.ndarray], path: str | Path) -> None:
     """Refuse what holds no samples."""
-    if not arrays:
+    inputs = [name for name in arrays if _place(name) is None]
+    if not inputs:
         raise InputError(f"data {path} holds no array; give one for each input of the network, by its name")
+    if TARGETS in arrays and len(arrays) > len(inputs) + 1:
+        raise InputError(
+            f"data {path} holds {TARGETS} and {TARGETS}.NAME; give one array, or several by name"
+        )
     counts = {}
     for name, values in arrays.items():
         what = f"array {name!r} of data {path}" if name else f"data {path}"
+        if name not in inputs and (values.ndim < 1 or values.dtype.kind not in "fiub"):
+            raise InputError(
+                f"{what} is of shape {values.shape} and type {values.dtype}; give numbers of shape "
+                "(samples, ...)"
+            )
+        if name not in inputs:
+            counts[name] = len(values)
+            continue
         if values.ndim < 2 or values.dtype.kind not in "fiub":
             raise InputError(
                 f"{what} is of shape {values.shape} and type {values.dtype}; give numbers of shape "
@@ -107,18 +163,23 @@ def _check(arrays: Mapping[str, np.ndarray], path: str | Path) -> None:
         )
 
 
-def _batches(arrays: Mapping[str, np.ndarray], chosen: np.ndarray, alone: bool) -> list[tuple[Any, Tensor]]:
-    """Pairs (inputs, zeros) of some samples."""
+def _no_labels(inputs: Any) -> Tensor:
+    """Zeros, which nobody looks at."""
+    return torch.zeros(size_of(inputs), dtype=torch.int64)
+
+
+def _batches(arrays: Mapping[Any, np.ndarray], chosen: np.ndarray, alone: bool) -> list[Any]:
+    """Some samples in batches: dictionaries of tensors, or tensors where there is one array alone."""
     tensors = {}
     for name, values in arrays.items():
         picked = torch.from_numpy(np.ascontiguousarray(values[chosen]))
         tensors[name] = picked.float() if picked.is_floating_point() else picked
-    batches: list[tuple[Any, Tensor]] = []
+    batches: list[Any] = []
     for start in range(0, int(chosen.sum()), BATCH):
         inputs: Any = {name: values[start : start + BATCH] for name, values in tensors.items()}
         if alone:
             (inputs,) = inputs.values()
-        batches.append((inputs, torch.zeros(size_of(inputs), dtype=torch.int64)))
+        batches.append(inputs)
     return batches
 
 
@@ -148,6 +209,11 @@ class Likeness:
         output error`, of values.
         """
         return self.loss.likeness
+
+    @property
+    def reads_targets(self) -> bool:
+        """False: there may be none."""
+        return False
 
     def __call__(self, model: nn.Module, batches: Iterable[tuple[Any, Any]]) -> float:
         """Of a network in eval mode; modes are as before afterwards.

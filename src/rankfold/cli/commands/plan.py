@@ -144,7 +144,8 @@ def _add_goal(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="POINTS",
         help="most points of accuracy to lose, measured before fine-tuning on training images held out from "
-        "calibration; with --metric the most of it, in its own units",
+        "calibration; without labels points of agreement with the network as it is; with --metric the most "
+        "of it, in its own units",
     )
     add_metric(parser)
     add_outputs(parser)
@@ -258,7 +259,9 @@ def _problem(
     runner = _runner(options)
     device = choose_device(options.device)
     data = decoded_data(options)
-    if options.max_drop is not None or options.search is not None:
+    if metric is not None:
+        data.require_targets()
+    elif options.search is not None or (options.max_drop is not None and drops_after(options)):
         data.require_labels("measuring plans", "limit the predicted loss instead (--max-loss)")
     model = trained_model(options, data, device)
     network = shapes_of(model, data, options.model)
