@@ -59,14 +59,14 @@ def command(images, weights, out, *options):
 
 def test_a_run_without_labels_says_what_it_measures(images, weights, tmp_path, capsys):
     out = tmp_path / "run"
-    options = ["--classes", "10", "--reconstruct", "--steps", "3", "--epochs", "2", "--rate", "0.01"]
+    options = ["--classes", "10", "--reconstruct", "--steps", "3", "--epochs", "2"]
     assert main(command(images, weights, out, *options, "--distil-unlabelled")) == 0
     told = capsys.readouterr()
     assert "agreement" in told.out and "measured against it, by agreement on 30 held-out samples" in told.err
     result = json.loads((out / "result.json").read_text())
     assert "accuracy" not in result and result["agreement"]["baseline"] is None
     assert result["data"]["labelled"] is False and len(result["data"]["classes"]) == 10
-    assert result["recipe"]["distillation_labels"] is False
+    assert result["recipe"]["distillation_labels"] is False and result["recipe"]["peak_rate"] == 0.01
     run = load_run(out)
     assert measured_in_full(run.result) == "agreement with the dense network"
     history = load_history(out / "history.csv")

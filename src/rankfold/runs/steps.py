@@ -18,6 +18,7 @@ from rankfold.calibration.moments import few_patches_in_words
 from rankfold.calibration.output_choice import output_loss
 from rankfold.calibration.output_losses import OUTPUT_ERROR
 from rankfold.calibration.samples import MOMENT_IMAGES, Samples
+from rankfold.calibration.unlike import unlike_training_in_words
 from rankfold.errors import RankfoldError
 from rankfold.runs.baseline import weights_digest
 from rankfold.runs.state import RunState
@@ -110,6 +111,9 @@ def start(state: RunState) -> None:
             f"measured against it, by {state.likeness.name} on {state.data.test_images:,} held-out "
             f"samples{words}"
         )
+        told = unlike_training_in_words(state.model, state.calibration(MOMENT_IMAGES))
+        if told is not None:
+            state.progress.note(told)
     # Now, while the network is still dense and in float.
     if state.distillation is not None:
         state.teacher = Teacher(state.model, state.distillation, loss if state.taught_alone else None)

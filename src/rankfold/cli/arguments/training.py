@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rankfold.training.source import TrainingData
 
 DATA_HELP = "`digits`, a folder of Parquet shards or images by class, or a hub id"
+# What the network knows already is refined, in fewer steps than from labels; see docs/training.md.
+UNLABELLED_RATE = 0.01
 UNLABELLED_HELP = f"{DATA_HELP}; or, without labels, a folder of images, or a .npz or .npy file of inputs"
 
 
@@ -39,7 +41,9 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, rate: float, data
         "--epochs", type=int, default=epochs, help=f"passes over the training images (default {epochs})"
     )
     parser.add_argument("--batch", type=int, default=128, help="images per step (default 128)")
-    parser.add_argument("--rate", type=float, default=rate, help=f"peak learning rate (default {rate})")
+    learnt = "" if data_needed else f"; {UNLABELLED_RATE} with --distil-unlabelled"
+    parser.add_argument("--rate", type=float, help=f"peak learning rate (default {rate}{learnt})")
+    parser.set_defaults(usual_rate=rate)
     add_seed(parser)
     parser.add_argument(
         "--augment",
@@ -162,12 +166,21 @@ def recipe(options: argparse.Namespace) -> Recipe:
     return Recipe(
         epochs=options.epochs,
         batch_size=options.batch,
-        peak_rate=options.rate,
+        peak_rate=_rate(options),
         augment=options.augment,
         precision=options.precision,
         compiled=options.compile,
         seed=options.seed,
     )
+
+
+def _rate(options: argparse.Namespace) -> float:
+    """As given, or as is usual where it is not."""
+    if options.rate is not None:
+        return float(options.rate)
+    if getattr(options, "distil_unlabelled", None) is not None:
+        return UNLABELLED_RATE
+    return float(options.usual_rate)
 
 
 def distillation(options: argparse.Namespace) -> Distillation | None:
