@@ -13,6 +13,7 @@ from rankfold.errors import InputError
 from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.quantised import LayerBits, replace_by_quantised_
 from rankfold.progress import Silent
+from rankfold.training.block_training import BlockTraining
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.kept_values import KeptValues
 from rankfold.training.reconstruction import reconstruct_
@@ -109,6 +110,21 @@ def test_what_equals_the_reference_stays_and_so_does_the_reference():
     for one in (net, reference):
         modes = [module.training for module in one.modules()]
         assert modes == [module.training for module in before.modules()]
+
+
+def test_a_network_whose_outputs_come_no_nearer_stays_as_it_is(monkeypatch):
+    def ruined(training, block, each):
+        with torch.no_grad():
+            for parameter in block.parameters():
+                parameter.mul_(-1)
+        return 1.0, 0.5
+
+    monkeypatch.setattr(BlockTraining, "train_", ruined)
+    reference = dense()
+    net = compressed(reference)
+    before = copy.deepcopy(net)
+    records = reconstruct_(net, reference, BATCHES, **FEW)
+    assert same(net, before) and [record.after for record in records] == [1.0] * 4
 
 
 class StoppedAt(Silent):

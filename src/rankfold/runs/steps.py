@@ -111,7 +111,7 @@ def start(state: RunState) -> None:
             f"measured against it, by {state.likeness.name} on {state.data.test_images:,} held-out "
             f"samples{words}"
         )
-        told = unlike_training_in_words(state.model, state.calibration(MOMENT_IMAGES))
+        told = unlike_training_in_words(state.model, samples)
         if told is not None:
             state.progress.note(told)
     # Now, while the network is still dense and in float.

@@ -8,10 +8,11 @@ and the step sizes that round them and their inputs (Esser et al. 2020), where B
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rankfold.arguments import WHOLE, Wanted, takes
@@ -19,8 +20,9 @@ from rankfold.calibration.blocks import Block, blocks
 from rankfold.calibration.importance import module_importance
 from rankfold.calibration.observation import evaluating
 from rankfold.calibration.output_choice import known_output_loss
+from rankfold.calibration.output_losses import OutputLoss
 from rankfold.calibration.outputs import OUTPUTS, OutputModel
-from rankfold.calibration.samples import GivesBatches, Samples, size_of
+from rankfold.calibration.samples import GivesBatches, Samples, call, size_of
 from rankfold.errors import InputError
 from rankfold.models.device import MODEL, device_of
 from rankfold.progress import PROGRESS, Progress, Silent
@@ -60,7 +62,8 @@ def reconstruct_(
     Each block (see `calibration.blocks`) reads what the blocks before it, already trained, give, and learns
     the outputs that it has in the reference, weighted by how much the reference's own outputs depend on each
     (`calibration.importance.module_importance`; all alike where these are no tensors). Batch norms keep their
-    statistics, and weights that masks drop stay zero. A block that does not come nearer stays as it is.
+    statistics, and weights that masks drop stay zero. A block that does not come nearer stays as it is, and
+    so does the whole network where its outputs do not: what is nearer block by block need not be in the end.
 
     Memory holds both networks, what a way back through the reference keeps (`calibration.backward`), then the
     values that runs of both wait with, at most 1 GB of each, and inputs and outputs of one block, at most
@@ -80,7 +83,8 @@ def reconstruct_(
         progress: hears of each block as a part of its own.
 
     Returns:
-        One record for each block with anything to train, in the order in which they run.
+        One record for each block with anything to train, in the order in which they run; all with the errors
+        that they had where the network stays as it is.
 
     Raises:
         InputError: a value is out of range, there are too few samples, the networks have no block in common,
@@ -149,11 +153,34 @@ class _Job:
     def work(self) -> tuple[BlockRecord, ...]:
         """Train all blocks that are not done."""
         found = self._blocks()
+        whole = known_output_loss(self._reference, self._samples, self._outputs)
+        given = {name: value.clone() for name, value in self._model.state_dict().items()}
+        before = self._apart(whole)
         self._take_up()
         left = found[len(self._records) :]
-        if not left:
-            return tuple(self._records)
-        whole = known_output_loss(self._reference, self._samples, self._outputs)
+        if left:
+            self._train(found, left, whole)
+        if whole is not None and self._apart(whole) > before:
+            self._model.load_state_dict(given)
+            return tuple(replace(record, after=record.before) for record in self._records)
+        return tuple(self._records)
+
+    def _apart(self, whole: OutputLoss | None) -> float:
+        """How far the network's outputs are from the reference's, mean over the samples; 0 where nobody knows
+        what they are.
+        """
+        if whole is None:
+            return 0.0
+        total = 0.0
+        with torch.no_grad():
+            for batch in self._samples:
+                size = size_of(batch)
+                wanted = whole.read(call(self._reference, batch), size)
+                total += float(whole.apart(whole.read(call(self._model, batch), size), wanted, 1.0)) * size
+        return total / self._count
+
+    def _train(self, found: Sequence[Block], left: Sequence[Block], whole: OutputLoss | None) -> None:
+        """Train the blocks that are left of those that there are."""
         # Of all of them, also when it goes on: the same numbers to the last bit.
         names = [block.name for block in found if not block.is_last]
         importance: Mapping[str, Tensor] = {}
@@ -169,7 +196,6 @@ class _Job:
                 if block.is_last and whole is not None:
                     loss = OfOutputs(whole)
                 self._add(block, loss, own, others, of=len(found))
-        return tuple(self._records)
 
     def _add(self, block: Block, loss: BlockLoss, own: WaitingRuns, others: WaitingRuns, of: int) -> None:
         """Train one block of so many, and keep the state."""

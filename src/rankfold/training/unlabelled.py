@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class ArrayData(LoaderData):
         """Whether there are arrays of them."""
         return self._targets is not None
 
-    def test_batches(self, device: torch.device, share: Share = ALL) -> Iterable[LabelledBatch]:
+    def test_batches(self, device: torch.device, share: Share = ALL) -> Iterator[LabelledBatch]:
         """Every fifth sample, with its targets where there are any."""
         pairs = super().test_batches(device, share)
         if self._targets is None or share != ALL:
