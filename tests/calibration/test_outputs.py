@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from rankfold.calibration import backward
 from rankfold.calibration.output_choice import known_output_loss, output_loss, usual_outputs
+from rankfold.calibration.output_losses import ScoreLoss
 from rankfold.calibration.outputs import OutputModel, OutputsError
 from rankfold.calibration.sensitivity import predicted_loss, sensitivities
 from rankfold.errors import InputError
@@ -227,3 +228,18 @@ def test_outputs_that_never_change_do_not_count():
     assert torch.allclose(weights[:-1] * variance * 6 * 20, torch.ones(6, dtype=torch.float64))
     assert math.isfinite(float(weights.sum()))
     assert OutputModel.parse("values:-1") == OutputModel("values", -1)
+
+
+def test_scores_of_many_classes_are_not_softened():
+    """At T = 4 thousands of classes that are out of the question would outweigh the one that is meant."""
+    draw = torch.Generator().manual_seed(0)
+    for classes, sharp in ((1001, True), (1000, False)):
+        wanted = 2 * torch.randn(6, classes, generator=draw)
+        wanted[:, 0] = 18.0
+        given = wanted + torch.randn(6, classes, generator=draw)
+        logs = [one.log_softmax(1) for one in (given, wanted)]
+        plain = F.kl_div(*logs, reduction="batchmean", log_target=True)
+        apart = ScoreLoss().apart({"": given}, {"": wanted}, 4.0)
+        assert torch.isclose(apart, plain, rtol=1e-4) == sharp
+        (ascent,) = ScoreLoss().ascents({"": wanted}, draw, 4.0).values()
+        assert (ascent.abs().amax(1) < 0.1).all() == sharp  # of a class that it is sure of

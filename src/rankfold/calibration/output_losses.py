@@ -7,8 +7,8 @@ weights (see `calibration.sensitivity`), so that F is drawn, too: gradients a ov
 as those of any loss, in one way back.
 
 - Scores: a class t at each position, softmax(z / T) of scores z; a = softmax(z / T) - onehot(t) with t
-  drawn. The loss is the mean over an output's P positions, in nats, and a has 1 / sqrt(P); several outputs
-  add up.
+  drawn; T = 1 where classes are many (`softness`). The loss is the mean over an output's P positions, in
+  nats, and a has 1 / sqrt(P); several outputs add up.
 - Values: each is normally distributed around y with the variance s^2 of its channel over the samples. The
   divergence is e^2 / (2 s^2). Its mean over channels and positions, times two, is the share of the outputs'
   variance that the error is, 1 where a network gives its mean outputs for every image; that is the loss, as
@@ -40,6 +40,8 @@ from rankfold.plan.prediction import NATS, RELATIVE_ERROR
 
 # What networks are measured by beside the dense one, without labels.
 AGREEMENT, OUTPUT_ERROR = "agreement", "relative output error"
+
+MANY_CLASSES = 1000  # above which scores are not softened
 
 Outputs = Mapping[str, Tensor]  # by where they are in what a network gives, (B, ...) each
 
@@ -155,7 +157,7 @@ class ScoreLoss(OutputLoss):
             dim = self._dim(where, value)
             rows = self._scores(value).movedim(dim, -1)  # (B, ..., K)
             flat = rows.reshape(-1, rows.shape[-1])
-            gradient = _score_ascent(flat.detach(), temperature, draw)
+            gradient = _score_ascent(flat.detach(), softness(rows.shape[-1], temperature), draw)
             positions = len(flat) // max(1, len(value))
             if positions > 1:
                 gradient /= math.sqrt(positions)
@@ -168,7 +170,8 @@ class ScoreLoss(OutputLoss):
         parts = []
         for where, value in outputs.items():
             ours, theirs = self._scores(value), self._scores(wanted[where])
-            parts.append(soft_divergence(ours, theirs, temperature, self._dim(where, value)))
+            dim = self._dim(where, value)
+            parts.append(soft_divergence(ours, theirs, softness(value.shape[dim], temperature), dim))
         return torch.stack(parts).sum()
 
     @property
@@ -216,6 +219,15 @@ class ProbabilityLoss(ScoreLoss):
 def _not_zero(chances: Tensor) -> Tensor:
     """Chances that are too small for their type as the smallest that has a reciprocal."""
     return chances.clamp(min=4 * torch.finfo(chances.dtype).tiny)
+
+
+def softness(classes: int, temperature: float) -> float:
+    """T that scores of so many classes are divided by: 1 at most where they are many.
+
+    At T = 4 a class of chance 1e-7 counts as one of 0.018, and 6,000 of them, which a recogniser of
+    characters has, outweigh the one that it is sure of.
+    """
+    return min(temperature, 1.0) if classes > MANY_CLASSES else temperature
 
 
 def soft_divergence(scores: Tensor, wanted: Tensor, temperature: float, dim: int = 1) -> Tensor:
