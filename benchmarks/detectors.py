@@ -47,7 +47,7 @@ ARRAY = rf.ArraySpec(128, 128)
 TECHNOLOGY = "rram-22nm"
 TEST_SEED = 1_000_000  # of the first image that is measured on; those that are learnt from begin at 0
 # Not grouped layers, whose search takes long, nor parts of planes, whose moments take much memory.
-KINDS = ("low-rank", "window", "window-low-rank", "skipped")
+KINDS = ("low-rank", "window", "window-low-rank", "skipped", "trimmed")
 PLANNED_IMAGES, AT_ONCE, ADC_BITS = 32, 16, 6
 KEYS = ("network", "share", "bits", "images", "steps", "seed")
 COSTS = ("im2col_cycles", "best_cycles", "cycles", "best_arrays", "arrays", "best_energy_nj", "energy_nj")
