@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 TESTED := $(VENV)/.installed-for-tests
 
-.PHONY: demo test lint coverage clean
+.PHONY: demo test docs lint coverage clean
 
 demo: $(READY)
 	$(BIN)/rankfold demo --out runs/demo
@@ -16,6 +16,11 @@ test: lint
 
 coverage: $(TESTED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --cov
+
+# The site, in build/site; warnings are errors, and nothing in it may be fetched from the network.
+docs: $(TESTED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python site_build/check.py build/site
 
 lint: $(TESTED)
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from rankfold.calibration.samples import Inputs, Samples, check_iterable
 from rankfold.errors import InputError
 from rankfold.models.device import MODEL, device_of
 from rankfold.models.load import check_trusted, load_model
+from rankfold.models.pretrained import run_folder
 from rankfold.plan import Plan, check_plan
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
@@ -40,7 +41,7 @@ def load_run(
     """The network of a finished run, built anew from its plan, result and weights.
 
     Args:
-        path: the run's folder.
+        path: the run's folder, or the name of shipped weights such as `resnet20-cifar10-4bit`.
         device: where the network goes.
         model: a fresh instance of the dense network, which stays as it is; None: it is built by the name that
             the run has on record, that of a zoo network or `package.module:factory`.
@@ -56,7 +57,7 @@ def load_run(
     """
     target = choose_device(device)
     # The hash is needed to claim a folder only, and nothing is claimed here.
-    folder = RunFolder(Path(path), "")
+    folder = RunFolder(run_folder(path), "")
     if not folder.path.is_dir():
         raise InputError(f"run folder {path} does not exist; give the folder of a finished run")
     # The result is written last: a folder without one is of a run that is under way or was stopped.

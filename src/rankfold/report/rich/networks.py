@@ -17,14 +17,15 @@ def _of_network(network: Network) -> Sheet:
         rows.append((layer.name, *sizes, count(layer.macs), count(layer.parameters)))
     for other in network.untouched:
         rows.append((other.name, "left alone", "", "", "", count(other.macs), count(other.parameters)))
-    facts = (
+    facts = [
         ("layers", count(len(network.layers))),
         ("multiply-accumulates", count(sum(layer.macs for layer in network.layers))),
-        ("parameters", count(network.parameters)),
-    )
+    ]
+    if network.parameters is not None:
+        facts.append(("parameters", count(network.parameters)))
     return Sheet(
         title=f"{network.name}, input {size(network.input)}",
-        facts=facts,
+        facts=tuple(facts),
         headers=("layer", "kernel", "channels", "input", "output", "MACs", "weights"),
         rows=tuple(rows),
     )

@@ -134,10 +134,13 @@ def average(
     beyond = [0] * len(ones)
     if ceil_mode:
         beyond = _beyond(x.shape[2:], kernel_shape, stride, ones, (before, behind))
+    run: Any = AVERAGES[len(kernel_shape)]
+    if not any([*before, *behind, *beyond]):
+        whole: Tensor = run(x, kernel_shape, stride)  # every window lies in the image
+        return whole
     # Sums over sums of ones: whatever does not count is zero in both.
     counted = torch.ones_like(x[:1, :1])
     counted = padded(counted, before, behind, float(count_include_pad))
-    run: Any = AVERAGES[len(kernel_shape)]
     nothing = [0] * len(kernel_shape)
     sums = run(padded(padded(x, before, behind), nothing, beyond), kernel_shape, stride)
     counts = run(padded(counted, nothing, beyond), kernel_shape, stride)

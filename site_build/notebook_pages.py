@@ -1,0 +1,109 @@
+"""The tutorials as pages: each notebook is run once, and its cells and outputs become Markdown."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import os
+import re
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from repository_links import REPOSITORY
+
+FOLDER = REPOSITORY / "docs" / "learn"
+# What was run stays here, until the notebook or the package changes.
+KEPT = REPOSITORY / "build" / "notebooks"
+MOST_SECONDS = 120  # of a cell; a tutorial takes less than a minute
+
+
+def notebooks() -> list[Path]:
+    """The tutorials, in order."""
+    return sorted(FOLDER.glob("*.ipynb"))
+
+
+@cache
+def notebook_pages() -> dict[str, str]:
+    """Path in the site -> Markdown of each notebook, with its outputs."""
+    return {f"learn/{path.stem}.md": _markdown(executed(path), path.name) for path in notebooks()}
+
+
+def executed(path: Path) -> Any:
+    """A notebook with its outputs: as it was run before where nothing has changed since, else run now."""
+    kept = kept_outputs(path)
+    if not kept.is_file():
+        run(path, kept)
+    return nbformat.read(kept, as_version=4)
+
+
+def run(path: Path, kept: Path) -> None:
+    """Run a notebook from the first cell to the last in a fresh folder, and keep it with its outputs.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell fails.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    with TemporaryDirectory() as folder:
+        client = NotebookClient(notebook, timeout=MOST_SECONDS, resources={"metadata": {"path": folder}})
+        # By files that this user alone may open, not by ports of the machine.
+        kernel = client.create_kernel_manager()
+        kernel.transport, kernel.ip = "ipc", str(Path(folder) / "kernel")
+        client.execute(env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")})
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, kept)
+
+
+def kept_outputs(path: Path) -> Path:
+    """Where the outputs of a notebook are kept, by its content and all code of the package."""
+    content = hashlib.sha256(path.read_bytes())
+    for source in sorted((REPOSITORY / "src").rglob("*.py")):
+        content.update(source.read_bytes())
+    return KEPT / f"{path.stem}-{content.hexdigest()[:16]}.ipynb"
+
+
+def _markdown(notebook: Any, name: str) -> str:
+    """The cells of a notebook, one below the other, each with its outputs."""
+    parts = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            parts.append(cell.source)
+            continue
+        parts.append(f"```python\n{cell.source}\n```")
+        parts += [_output(output) for output in _joined(cell.outputs)]
+    title, *rest = parts
+    download = f"[This page as a notebook]({name}) to run and change."
+    return "\n\n".join([title, download, *rest, ""])
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """The outputs of a cell, with what was printed piece by piece as one."""
+    found: list[Any] = []
+    for output in outputs:
+        if output.output_type == "stream" and found and found[-1].output_type == "stream":
+            found[-1].text += output.text
+        else:
+            found.append(output)
+    return found
+
+
+def _output(output: Any) -> str:
+    """What a cell shows: as a page where it has one, else as text."""
+    if output.output_type == "stream":
+        return _text(output.text)
+    shown = output.data
+    if "text/html" in shown:
+        # In one line, so that Markdown takes it as a whole.
+        page = re.sub(r"\s*\n\s*", " ", shown["text/html"])
+        return f'<div class="output">{page}</div>'
+    if "image/png" in shown:
+        source = f"data:image/png;base64,{shown['image/png'].strip()}"
+        return f'<div class="output"><img src="{source}" alt="{html.escape(shown["text/plain"])}"></div>'
+    return _text(shown["text/plain"])
+
+
+def _text(text: str) -> str:
+    return f"```text\n{text.rstrip()}\n```"
