@@ -46,8 +46,9 @@ def _page(name: str, words: str) -> str:
     lines = [f"# {name}", "", f"`rankfold {name}`: {_escaped(words)}.", ""]
     if parser.description and parser.description != words:
         lines += [_escaped(parser.description), ""]
-    usage = parser.format_usage().removeprefix("usage: ")
-    lines += ["```text", re.sub(r"\s+", " ", usage).replace(" [", "\n    [").strip(), "```", ""]
+    taken = [_name(action) for action in _shown(parser._actions) if not action.option_strings]
+    usage = " ".join(["rankfold", name, *(each.strip("`") for each in taken), "[OPTIONS]"])
+    lines += ["```text", usage, "```", ""]
     for group in parser._action_groups:
         actions = _shown(group._group_actions)
         if actions:

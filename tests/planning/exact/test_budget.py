@@ -35,7 +35,6 @@ def test_shares_and_amounts(quantity, text, dense, limit):
         (CYCLES, "many", "5000 or 40%"),
         (ENERGY, "10", "300nJ or 40%"),
         (ENERGY, "10pJ", "300nJ or 40%"),
-        ("time", "10", "5000 or 40%"),
         ("latency", "10nJ", "250us or 40%"),
         ("area", "3", "1.5mm2 or 40%"),
     ],
@@ -45,6 +44,13 @@ def test_what_is_no_budget(quantity, text, example):
         InputError, match=rf"budget of {quantity} \(={text}\) must be a positive amount such as {example}"
     ):
         Budget.parse(quantity, text)
+
+
+def test_an_unknown_quantity_is_named():
+    with pytest.raises(
+        InputError, match=r"budget \(=time\): the quantity must be one of cycles, arrays, energy"
+    ):
+        Budget.parse("time", "10")
 
 
 def test_several_budgets():

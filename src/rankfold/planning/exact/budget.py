@@ -34,11 +34,12 @@ class Budget:
         """Read `40%` (of the dense network under its best mapping), `8000`, or with a unit, `300nJ`, `25us`.
 
         Raises:
-            InputError: it is none of these, or not above 0.
+            InputError: it is none of these, or not above 0, or there is no such quantity.
         """
         TEXT.check(f"budget of {quantity}", text)
+        quantity = quantity_named(quantity, "budget")
         match = AMOUNT.fullmatch(text.strip())
-        if quantity not in QUANTITIES or match is None:
+        if match is None:
             raise _refused(quantity, text)
         amount = float(match[1])
         unit = match[2]  # None, `%` or joules
@@ -67,7 +68,9 @@ class Budget:
             name, equals, amount = part.partition("=")
             quantity = quantity_named(name, "budget")
             if not equals:
-                raise InputError(f"budget (={part.strip()}) must be such as {quantity}={_example(quantity)}")
+                raise InputError(
+                    f"budget (={part.strip()}) must be such as {quantity}={KNOWN[quantity].example}"
+                )
             budgets.append(cls.parse(quantity, amount))
         return tuple(budgets)
 
@@ -110,11 +113,5 @@ def quantity_named(name: str, what: str) -> str:
 
 
 def _refused(quantity: str, text: str) -> InputError:
-    example = f"{_example(quantity)} or 40%"
+    example = f"{KNOWN[quantity].example} or 40%"
     return InputError(f"budget of {quantity} (={text}) must be a positive amount such as {example}")
-
-
-def _example(quantity: str) -> str:
-    if quantity not in KNOWN:
-        return "5000"
-    return KNOWN[quantity].example
