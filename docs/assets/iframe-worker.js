@@ -7,20 +7,17 @@ if (location.protocol === "file:") {
       const frame = document.createElement("iframe");
       frame.hidden = true;
       document.body.append(frame);
-      const inner = frame.contentWindow;
-      this.ready = new Promise((resolve) => { this.start = resolve; });
-      this.inner = inner;
-      inner.postMessage_ = (data) => {
-        const event = new MessageEvent("message", { data });
-        this.dispatchEvent(event);
-        if (this.onmessage) this.onmessage(event);
-      };
-      inner.addEventListener("load", () => this.start());
-      const document_ = inner.document;
-      document_.open();
-      document_.write('<!doctype html><script>window.parentPost = window.postMessage_; window.postMessage = (data) => '
-        + 'window.parentPost(data); window.importScripts = () => {};</scr' + 'ipt><script src="' + url + '"></scr' + 'ipt>');
-      document_.close();
+      this.inner = frame.contentWindow;
+      this.ready = new Promise((resolve) => { this.inner.started = resolve; });
+      this.inner.toPage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
+      /* What a worker would find: postMessage to whoever made it; the search needs no further scripts. */
+      const begin = "<script>window.postMessage = window.toPage; window.importScripts = () => {};</scr" + "ipt>";
+      const run = '<script src="' + new URL(url, location.href) + '"></scr' + "ipt>";
+      const end = "<script>window.started();</scr" + "ipt>";
+      const page = this.inner.document;
+      page.open();
+      page.write("<!doctype html>" + begin + run + end);
+      page.close();
     }
     postMessage(data) {
       this.ready.then(() => this.inner.dispatchEvent(new MessageEvent("message", { data })));
