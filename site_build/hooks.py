@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from command_pages import command_pages
@@ -19,8 +21,12 @@ MADE = {"lookup/commands/": command_pages, "lookup/python/": python_pages, "look
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the pages that are made in the place of their folder in the navigation."""
+    """Put the pages that are made in the place of their folder in the navigation; add new explanations."""
     config.nav = _expanded(config.nav)
+    (know,) = [entry["Know"] for entry in config.nav if "Know" in entry]
+    # An explanation that nobody has given a place yet stands behind the others.
+    named = set(_named(config.nav))
+    know += sorted(page.name for page in Path(config.docs_dir).glob("*.md") if page.name not in named)
     return config
 
 
@@ -58,6 +64,16 @@ def _expanded(nav: Any) -> Any:
         else:
             entries.append(found)
     return entries
+
+
+def _named(nav: Any) -> Iterator[str]:
+    """The pages of a navigation."""
+    if isinstance(nav, str):
+        yield nav
+        return
+    inside = nav.values() if isinstance(nav, dict) else nav
+    for entry in inside:
+        yield from _named(entry)
 
 
 def _pages_of(entry: Any) -> Any:

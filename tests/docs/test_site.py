@@ -17,6 +17,7 @@ from format_pages import FORMATS, format_pages, schema_of  # noqa: E402
 from python_pages import python_pages  # noqa: E402
 from repository_links import with_site_links  # noqa: E402
 
+from common.browser import Opened, chromium  # noqa: E402
 from rankfold import _NAMES, _ROOMS  # noqa: E402
 from rankfold.cli.main import COMMANDS, build_parser  # noqa: E402
 
@@ -72,3 +73,20 @@ def test_what_is_wrong_with_a_site_is_found(tmp_path: Path) -> None:
     found = "\n".join(faults(tmp_path))
     for words in ("x.js", "#nowhere", "none.html", "#here"):
         assert words in found
+
+
+def test_search_has_a_worker_where_pages_are_files(tmp_path: Path) -> None:
+    (tmp_path / "worker.js").write_text("addEventListener('message', e => postMessage(e.data + 1));")
+    (tmp_path / "shim.js").write_text((ROOT / "docs" / "assets" / "iframe-worker.js").read_text())
+    page = tmp_path / "page.html"
+    page.write_text('<!doctype html><body><script src="shim.js"></script></body>')
+    asked = """() => new Promise(resolve => {
+        const worker = new Worker("worker.js");
+        worker.addEventListener("message", event => resolve(event.data));
+        worker.postMessage(41);
+    })"""
+    with chromium() as browser:
+        opened = Opened(browser, page)
+        assert opened.page.evaluate(asked) == 42
+        assert not opened.complaints
+        opened.close()
