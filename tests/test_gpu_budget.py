@@ -17,7 +17,7 @@ from rankfold.plan import uniform_plan
 from rankfold.reproduce import planned, run
 from rankfold.reproduce.cell import Outcome, cell_folder
 from rankfold.reproduce.grid import load_grid
-from rankfold.surgery.save import save_weights
+from rankfold.surgery.saving import save_weights
 from rankfold.training.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.usefixtures("few_digits")

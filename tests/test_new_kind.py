@@ -37,7 +37,7 @@ from rankfold.cli.main import main
 from rankfold.cost import CostKey, network_cycles
 from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError
-from rankfold.export.merge import merge
+from rankfold.export.dense import merge
 from rankfold.mapping import MAPPINGS, ArraySpec, map_layer
 from rankfold.models.zoo import build
 from rankfold.plan import LayerPlan, LowRank, Plan, check_plan, coverage, uniform_plan
@@ -57,7 +57,7 @@ from rankfold.simulator import simulate, simulated_layers
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.onnx.decompose import decompose_onnx
 from rankfold.surgery.quantise import quantise_
-from rankfold.surgery.save import load_, save, save_weights
+from rankfold.surgery.saving import load_, save, save_weights
 from rankfold.workload import Network, trace, zoo_network
 from rankfold.workload.onnx.layers import analyse_onnx
 

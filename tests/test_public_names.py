@@ -52,7 +52,10 @@ def test_a_room_shows_what_it_is_said_to_have(room: str) -> None:
     assert module is import_module(f"rankfold.{room}") and module.__doc__
     _, names = _ROOMS[room]
     for name in names:
-        assert name in module.__all__ and name in dir(module) and getattr(module, name) is not None
+        found = getattr(module, name)
+        assert name in module.__all__ and name in dir(module) and not inspect.ismodule(found)
+        # Importing it must not put a module of its name in its place.
+        assert getattr(module, name) is found
         if name not in _NAMES:
             with pytest.raises(AttributeError, match=f"it is rankfold.{room}.{name}"):
                 getattr(rankfold, name)

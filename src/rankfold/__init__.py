@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from rankfold.simulator import simulate as simulate
     from rankfold.surgery.compress import compress_ as compress_
     from rankfold.surgery.quantise import quantise_ as quantise_
-    from rankfold.surgery.save import load_ as load_
-    from rankfold.surgery.save import save as save
+    from rankfold.surgery.saving import load_ as load_
+    from rankfold.surgery.saving import save as save
     from rankfold.training.data import load_images as load_images
     from rankfold.training.loaders import LoaderData as LoaderData
     from rankfold.training.recipe import Recipe as Recipe
@@ -79,8 +79,8 @@ _NAMES: dict[str, tuple[str, str, str]] = {
     "compress_": ("surgery.compress", "compress_", "replace the layers of a network as a plan says"),
     "quantise_": ("surgery.quantise", "quantise_", "put in the quantisers that a plan says, calibrated"),
     "reconstruct_": ("training.reconstruction", "reconstruct_", "train block by block, without labels"),
-    "save": ("surgery.save", "save", "write a compressed network, without pickle"),
-    "load_": ("surgery.save", "load_", "make a fresh network what was saved"),
+    "save": ("surgery.saving", "save", "write a compressed network, without pickle"),
+    "load_": ("surgery.saving", "load_", "make a fresh network what was saved"),
     "simulate": ("simulator", "simulate", "the network as its arrays compute it"),
     "NonIdealities": ("machine", "NonIdealities", "converters, noise, drift and defects of arrays"),
     "evaluate": ("runs.evaluate", "evaluate", "the accuracy of a network"),

@@ -32,7 +32,7 @@ from rankfold.nn.quantised import LayerBits, replace_by_quantised_
 from rankfold.progress import Silent
 from rankfold.runs.baseline import TrainedWeights, weights_digest
 from rankfold.runs.folder import RunFolder
-from rankfold.surgery.save import save_weights
+from rankfold.surgery.saving import save_weights
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import load_images
 from rankfold.training.distillation import Distillation, Teacher

@@ -5,7 +5,7 @@ import torch
 
 from common.small_network import net
 from rankfold.models.load import apply_weights, read_weights
-from rankfold.surgery.save import save_weights
+from rankfold.surgery.saving import save_weights
 from rankfold.training.data import load_images
 from rankfold.training.loop import train
 from rankfold.training.recipe import Recipe

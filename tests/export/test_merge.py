@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rankfold.calibration.quantisers import calibrate_
-from rankfold.export.merge import merge
+from rankfold.export.dense import merge
 from rankfold.mapping import ArraySpec
 from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.nn.quantised import LayerBits, QuantConv2d

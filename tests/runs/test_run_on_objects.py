@@ -23,7 +23,7 @@ from rankfold.runs.run import run
 from rankfold.runs.state import RunNotes, prepare, traced
 from rankfold.runs.stored import evaluate_folder
 from rankfold.runs.train import train_network
-from rankfold.surgery.save import save_weights
+from rankfold.surgery.saving import save_weights
 from rankfold.training.batches import Batches
 from rankfold.training.data import load_images
 from rankfold.training.distillation import Distillation

@@ -21,7 +21,7 @@ from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.plan import LowRank, uniform_plan
 from rankfold.surgery.compress import build_, compress_
 from rankfold.surgery.quantise import insert_quantisers_
-from rankfold.surgery.save import load_, save, unwrapped
+from rankfold.surgery.saving import load_, save, unwrapped
 from rankfold.workload import trace
 
 

@@ -27,7 +27,7 @@ from rankfold.plan import (
 from rankfold.pruning import PAIRS_2023, PatternWindow, Pruning, choose_masks, mixed_patterns
 from rankfold.surgery.compress import build_, compress_, kept_parameters
 from rankfold.surgery.quantise import insert_quantisers_
-from rankfold.surgery.save import save_weights
+from rankfold.surgery.saving import save_weights
 from rankfold.workload import ConvShape, trace
 
 ARRAY = ArraySpec(32, 32)

@@ -8,7 +8,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.plan import LowRank, PatDNN, SharedSupport, uniform_plan
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import quantise_
-from rankfold.surgery.save import load_, save
+from rankfold.surgery.saving import load_, save
 from rankfold.workload import trace
 
 METHODS = [

@@ -12,7 +12,7 @@ from rankfold.calibration.layer_moments import patch_moments
 from rankfold.calibration.quantisers import calibrate_
 from rankfold.cost import CostKey, network_cycles
 from rankfold.errors import InputError
-from rankfold.export.merge import merge
+from rankfold.export.dense import merge
 from rankfold.mapping import ArraySpec
 from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.nn.masked import MaskedConv2d, masks_of
@@ -20,7 +20,7 @@ from rankfold.nn.quantised import QuantConv2d
 from rankfold.plan import LowRank, LowRankLayer, Plan, SharedSupport, support_to_mask, uniform_plan
 from rankfold.surgery.compress import compress_, kept_parameters
 from rankfold.surgery.quantise import insert_quantisers_
-from rankfold.surgery.save import load_, save
+from rankfold.surgery.saving import load_, save
 from rankfold.surgery.supported_weight import positions_of_channels, supported_weight
 from rankfold.surgery.supports import check_supports, with_supports
 from rankfold.training.loop import optimiser

@@ -32,7 +32,7 @@ from rankfold.plan import (
 from rankfold.simulator import simulate
 from rankfold.surgery.compress import build_, compress_
 from rankfold.surgery.quantise import insert_quantisers_, open_signs, quantise_, with_observed_signs
-from rankfold.surgery.save import load_, save
+from rankfold.surgery.saving import load_, save
 from rankfold.surgery.supports import with_supports
 from rankfold.workload import trace
 

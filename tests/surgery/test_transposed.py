@@ -23,7 +23,7 @@ from rankfold.surgery import replace_transposed_
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.onnx.decompose import decompose_onnx
 from rankfold.surgery.quantise import quantise_
-from rankfold.surgery.save import load_, save
+from rankfold.surgery.saving import load_, save
 from rankfold.workload import trace
 from rankfold.workload.onnx.layers import analyse_onnx, read_onnx
 

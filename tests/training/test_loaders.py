@@ -18,7 +18,7 @@ from rankfold.runs.evaluate import evaluate
 from rankfold.runs.run import run
 from rankfold.runs.state import traced
 from rankfold.runs.train import train_network
-from rankfold.surgery.save import load_
+from rankfold.surgery.saving import load_
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import load_images
 from rankfold.training.distillation import Distillation, Teacher

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rankfold.export.array_images.images import ArrayExport as ArrayExport
     from rankfold.export.array_images.images import write_arrays as write_arrays
-    from rankfold.export.merge import merge as merge
+    from rankfold.export.dense import merge as merge
     from rankfold.export.onnx.write import write_onnx as write_onnx
     from rankfold.export.workloads import write_csv as write_csv
     from rankfold.export.workloads import write_zigzag as write_zigzag
 
 _HOMES = {
     "ArrayExport": "array_images.images",
-    "merge": "merge",
+    "merge": "dense",
     "write_arrays": "array_images.images",
     "write_csv": "workloads",
     "write_onnx": "onnx.write",

@@ -16,7 +16,7 @@ from rankfold.models.pretrained import file_digest, shipped_baseline
 from rankfold.progress import Progress, Silent
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.recipes import DENSE, recipe_identity
-from rankfold.surgery.save import save_weights
+from rankfold.surgery.saving import save_weights
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.loaders import bytes_of
 from rankfold.training.loop import train

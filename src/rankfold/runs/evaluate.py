@@ -19,7 +19,7 @@ from rankfold.models.pretrained import run_folder
 from rankfold.plan import Plan, check_plan
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
-from rankfold.surgery.save import load_
+from rankfold.surgery.saving import load_
 from rankfold.training.accuracy import accuracy
 from rankfold.training.data import ImageData, load_images
 from rankfold.training.device import choose_device, placed

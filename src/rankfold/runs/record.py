@@ -30,7 +30,7 @@ from rankfold.runs.result import (
 )
 from rankfold.runs.state import RunState
 from rankfold.surgery.compress import LayerReport
-from rankfold.surgery.save import save_weights
+from rankfold.surgery.saving import save_weights
 from rankfold.training.data import ImageData
 from rankfold.training.device import resolve_precision
 from rankfold.training.scaling import Scaling

@@ -18,7 +18,7 @@ from rankfold.runs.evaluate import evaluate, load_data_for, load_run
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
 from rankfold.surgery.kinds import surgery_of
-from rankfold.surgery.save import load_
+from rankfold.surgery.saving import load_
 from rankfold.training.data import ImageData, load_images
 from rankfold.training.device import choose_device
 from rankfold.training.metric import Metric

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from rankfold.surgery.compress import LayerReport as LayerReport
     from rankfold.surgery.compress import compress_ as compress_
     from rankfold.surgery.quantise import quantise_ as quantise_
-    from rankfold.surgery.save import load_ as load_
-    from rankfold.surgery.save import save as save
+    from rankfold.surgery.saving import load_ as load_
+    from rankfold.surgery.saving import save as save
 
 _HOMES = {
     "LayerReport": "surgery.compress",
     "channel_plan": "surgery.channels",
     "compress_": "surgery.compress",
-    "load_": "surgery.save",
+    "load_": "surgery.saving",
     "quantise_": "surgery.quantise",
     "replace_transposed_": "nn.sub_pixel",
-    "save": "surgery.save",
+    "save": "surgery.saving",
 }
 
 __all__ = [

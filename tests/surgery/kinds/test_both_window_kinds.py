@@ -13,7 +13,7 @@ from torch import nn
 from common.window_network import ARRAY, IMAGE, batches, network, planned, settled
 from rankfold.calibration.observation import evaluating
 from rankfold.errors import InputError
-from rankfold.export.merge import merge
+from rankfold.export.dense import merge
 from rankfold.nn.quantised import QuantConv2d
 from rankfold.nn.window import WindowConv2d
 from rankfold.plan import LayerKind, LayerPlan, Plan, WindowLayer, WindowLowRank, WindowLowRankLayer
@@ -21,7 +21,7 @@ from rankfold.plan.methods import Method, Windows
 from rankfold.simulator import NonIdealities, simulate
 from rankfold.surgery.compress import compress_, kept_parameters
 from rankfold.surgery.quantise import quantise_
-from rankfold.surgery.save import load_, save
+from rankfold.surgery.saving import load_, save
 from rankfold.surgery.supports import check_supports, with_supports
 from rankfold.workload import trace
 

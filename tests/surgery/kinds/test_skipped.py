@@ -20,7 +20,7 @@ from rankfold.cost import network_cycles
 from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError
 from rankfold.export.array_images.images import write_arrays
-from rankfold.export.merge import merge
+from rankfold.export.dense import merge
 from rankfold.export.onnx.check import compare_onnx
 from rankfold.export.onnx.write import write_onnx
 from rankfold.export.workloads import executed_layers, write_csv, write_zigzag
@@ -34,7 +34,7 @@ from rankfold.planning.search.space import SearchSpace
 from rankfold.simulator import simulate
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import quantise_
-from rankfold.surgery.save import load_, save
+from rankfold.surgery.saving import load_, save
 from rankfold.workload import Network, trace
 
 IMAGE = (3, 9, 9)

@@ -17,7 +17,7 @@ from rankfold.calibration.observation import evaluating
 from rankfold.cost import network_cycles
 from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError
-from rankfold.export.merge import merge
+from rankfold.export.dense import merge
 from rankfold.export.onnx.check import compare_onnx
 from rankfold.export.onnx.write import write_onnx
 from rankfold.export.workloads import executed_layers
@@ -27,7 +27,7 @@ from rankfold.plan.plan import check_plan
 from rankfold.simulator import simulate
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import quantise_
-from rankfold.surgery.save import load_, save
+from rankfold.surgery.saving import load_, save
 from rankfold.surgery.supports import with_supports
 from rankfold.workload import trace
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
-from rankfold.export.merge import merge
+from rankfold.export.dense import merge
 from rankfold.export.onnx.check import compare_onnx
 from rankfold.export.onnx.write import write_onnx
 from rankfold.mapping import ArraySpec
@@ -17,7 +17,7 @@ from rankfold.plan.plan import check_plan
 from rankfold.simulator import simulate
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import quantise_
-from rankfold.surgery.save import load_, save
+from rankfold.surgery.saving import load_, save
 from rankfold.workload import trace
 
 IMAGE, LEFT = (3, 8, 8), "2d"  # 4 of 6 channels

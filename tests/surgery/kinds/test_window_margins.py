@@ -17,7 +17,7 @@ from rankfold.cost import network_cycles
 from rankfold.cost.energy import load_table, network_energy
 from rankfold.cost.kinds import cost_of
 from rankfold.errors import InputError
-from rankfold.export.merge import merge
+from rankfold.export.dense import merge
 from rankfold.mapping import ArraySpec
 from rankfold.nn.window_margins import WindowMarginsConv2d
 from rankfold.plan import LayerPlan, Plan, WindowLayer, WindowMarginsLayer, check_plan
@@ -25,7 +25,7 @@ from rankfold.plan.methods import Windows
 from rankfold.simulator import NonIdealities, simulate
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import quantise_
-from rankfold.surgery.save import load_, save
+from rankfold.surgery.saving import load_, save
 from rankfold.surgery.supports import check_supports, with_supports
 from rankfold.workload import trace
 

@@ -176,9 +176,9 @@ def _arrays(options: argparse.Namespace, stored: StoredNetwork) -> None:
 
 def _dense(options: argparse.Namespace, stored: StoredNetwork) -> None:
     """Write the weights of the network with plain layers only."""
-    from rankfold.export.merge import merge
+    from rankfold.export.dense import merge
     from rankfold.surgery.kinds import surgery_of
-    from rankfold.surgery.save import save_weights
+    from rankfold.surgery.saving import save_weights
 
     # Low-rank pairs become single convolutions again: plain code can load them.
     save_weights(options.out, merge(stored.model))
