@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "site_build"))
-
-from notebook_pages import kept_outputs, notebooks, run  # noqa: E402
+from notebook_pages import kept_outputs, notebooks, run
 
 TUTORIALS = notebooks()
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
+from check import faults
+from command_pages import command_pages
+from equations import with_equations
+from format_pages import FORMATS, format_pages, schema_of
+from python_pages import python_pages
+from repository_links import with_site_links
+
+from common.browser import Opened, chromium
+from rankfold import _NAMES, _ROOMS
+from rankfold.cli.main import COMMANDS, build_parser
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "site_build"))
-
-from check import faults  # noqa: E402
-from command_pages import command_pages  # noqa: E402
-from equations import with_equations  # noqa: E402
-from format_pages import FORMATS, format_pages, schema_of  # noqa: E402
-from python_pages import python_pages  # noqa: E402
-from repository_links import with_site_links  # noqa: E402
-
-from common.browser import Opened, chromium  # noqa: E402
-from rankfold import _NAMES, _ROOMS  # noqa: E402
-from rankfold.cli.main import COMMANDS, build_parser  # noqa: E402
 
 
 @pytest.mark.parametrize("command", COMMANDS)
