@@ -5,7 +5,8 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from rankfold.explore.space import Space, space_from_json
+from rankfold.explore.space import Space
+from rankfold.explore.space_file import space_from_json
 from rankfold.workload import ConvShape, Network
 
 SPACE: dict[str, Any] = {

@@ -24,7 +24,9 @@ from rankfold.errors import InputError, LostProcessError
 from rankfold.explore import Exploration, LocalPool, Search, Space, explore
 from rankfold.explore.evaluate import Evaluator
 from rankfold.explore.exploration import MARKER, POINTS
+from rankfold.explore.space_file import space_from_json
 from rankfold.plan import LowRank, uniform_plan
+from rankfold.workload import zoo_network
 
 COSTS = ("energy", "latency", "area")
 
@@ -91,6 +93,26 @@ def test_a_point_equals_the_command_itself(capsys: pytest.CaptureFixture[str], t
     run = json.loads(capsys.readouterr().out)
     assert point["interval"] == run["interval_us"] and point["latency"] == run["latency_us"]
     assert point["energy"] == run["energy_pj"] and point["area"] == pytest.approx(run["area_mm2"])
+
+
+def test_a_plan_for_the_chip_of_a_point_keeps_its_copies(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    made = ["plan", "resnet8", "--mappings-only", "--chip", "rram-22nm", "--objective", "energy"]
+    assert main([*made, "--max-latency", "9us", "--out", str(tmp_path / "plan.json")]) == 0
+    capsys.readouterr()
+    assert (
+        main(["chip", "resnet8", "--plan", str(tmp_path / "plan.json"), "--chip", "rram-22nm", "--json"]) == 0
+    )
+    run = json.loads(capsys.readouterr().out)
+    content = {**SPACE, "plans": [{"file": "plan.json"}], "vary": {}}
+    network = zoo_network("resnet8")
+    (kept,) = explore([network], space_from_json(content, "s", tmp_path), objectives=COSTS).outcomes.values()
+    content["objective"] = "interval"
+    (anew,) = explore([network], space_from_json(content, "s", tmp_path), objectives=COSTS).outcomes.values()
+    assert kept.figures is not None and anew.figures is not None
+    assert (kept.figures.energy, kept.figures.latency) == (run["energy_pj"], run["latency_us"])
+    assert anew.figures.interval < kept.figures.interval
 
 
 def test_what_cannot_run_is_recorded_with_its_reason(tmp_path: Path) -> None:

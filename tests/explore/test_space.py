@@ -13,7 +13,7 @@ from rankfold.errors import InputError
 from rankfold.explore import load_space
 from rankfold.explore.fields import fields
 from rankfold.explore.settle import arrays_of
-from rankfold.explore.space import space_from_json
+from rankfold.explore.space_file import space_from_json
 from rankfold.machine import load_chip
 
 

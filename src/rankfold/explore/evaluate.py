@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from rankfold.chip.best import run_on_chip
+from rankfold.chip.best import INTERVAL, run_as_planned, run_on_chip
 from rankfold.chip.run import ChipRun
 from rankfold.cost.energy import choose_mappings, hardware_table
 from rankfold.cost.energy.table import ComponentTable
@@ -91,7 +91,13 @@ class Evaluator:
         assert planned.plan is not None  # `planned` has said so
         network, choice = self.networks[point.network], self.space.plans[point.plan]
         plan = laid_out(network, planned.plan.on(chip.hardware), choice)
-        return run_on_chip(network, plan, chip, objective=self.space.objective, choose_mappings=choice.free)
+        found = None
+        if self.space.objective is None and not choice.free:
+            found = run_as_planned(network, plan, chip)
+        if found is None:
+            objective = self.space.objective or INTERVAL
+            found = run_on_chip(network, plan, chip, objective=objective, choose_mappings=choice.free)
+        return found
 
 
 def laid_out(network: Network, plan: Plan, choice: PlanChoice) -> Plan:

@@ -21,6 +21,24 @@ MOST_OTHERS = 2000
 WIDE = 20.0
 AXIS = 110  # pixels of an axis of the upper panel
 LONGEST = 20  # letters of a value at an axis
+PALE = {"marker": {"opacity": 0.35}}
+# Points beside the front, which no brush chooses.
+OTHERS: dict[str, Any] = {
+    "mode": "markers",
+    "marker": {"color": GREY[1], "size": 3, "opacity": 0.35},
+    "hoverinfo": "skip",
+    "selected": PALE,
+    "unselected": PALE,
+}
+LAYOUT: dict[str, Any] = {
+    "template": "none",
+    "height": 900,
+    "showlegend": False,
+    "dragmode": "select",
+    "margin": {"l": 130, "r": 60, "t": 40, "b": 50},
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY[1], "activecolor": GREY[0]},
+}
 
 
 def in_signs(title: str) -> str:
@@ -48,7 +66,6 @@ def figure(found: Exploration, points: Sequence[int], others: Sequence[int]) -> 
     first, second, third = _panels(quantities)
     values = {one: [value_of(found, number, one) for number in points] for one in (first, second, third)}
     behind = {one: [value_of(found, number, one) for number in others] for one in (first, second)}
-    shown = {one: values[one] + behind[one] for one in (first, second)}
     colours = {"color": values[third], "colorscale": COLOURS}
     drawn = go.Figure()
     drawn.add_parcoords(
@@ -58,41 +75,23 @@ def figure(found: Exploration, points: Sequence[int], others: Sequence[int]) -> 
         labelangle=-15,
         labelside="top",
     )
+    # Below the front, as they come before it.
+    drawn.add_scatter(x=behind[first], y=behind[second], name="other points", **OTHERS)
+    colourbar = {"title": {"text": in_signs(third.title)}, "len": 0.5, "y": 0.24}
     drawn.add_scatter(
         x=values[first],
         y=values[second],
         mode="markers",
-        marker={
-            **colours,
-            "size": 8,
-            "colorbar": {"title": {"text": in_signs(third.title)}, "len": 0.5, "y": 0.24},
-        },
+        marker={**colours, "size": 8, "colorbar": colourbar},
         unselected={"marker": {"opacity": 0.06}},
         text=[_label(found, number) for number in points],
         hovertemplate="%{text}<extra></extra>",
         name="front",
     )
-    drawn.add_scatter(
-        x=behind[first],
-        y=behind[second],
-        mode="markers",
-        marker={"color": GREY[1], "size": 3, "opacity": 0.35},
-        hoverinfo="skip",
-        selected={"marker": {"opacity": 0.35}},
-        unselected={"marker": {"opacity": 0.35}},
-        name="other points",
-    )
-    drawn.data = (drawn.data[0], drawn.data[2], drawn.data[1])  # the front above the others
     drawn.update_layout(
-        template="none",
-        height=900,
-        showlegend=False,
-        dragmode="select",
-        margin={"l": 130, "r": 60, "t": 40, "b": 50},
-        xaxis=_plane_axis(first, shown[first]),
-        yaxis=_plane_axis(second, shown[second], domain=[0, 0.48]),
-        paper_bgcolor="rgba(0,0,0,0)",
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": GREY[1], "activecolor": GREY[0]},
+        xaxis=_plane_axis(first, values[first] + behind[first]),
+        yaxis=_plane_axis(second, values[second] + behind[second], domain=[0, 0.48]),
+        **LAYOUT,
     )
     return drawn
 
