@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rankfold.errors import InputError, MissingDependencyError
@@ -50,6 +51,22 @@ def connect(address: str) -> None:
         ray.init(address=asked, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"no Ray cluster at {address}: {' '.join(str(error).split())}") from None
+
+
+@dataclass(frozen=True)
+class OnRay:
+    """Work that is done on a Ray cluster.
+
+    Attributes:
+        address: of a running cluster (`auto`, `host:port`, `ray://host:port`), or `local` for one on this
+            machine alone.
+    """
+
+    address: str
+
+    def connect(self) -> None:
+        """Connect to the cluster, before anything long is begun; errors as of `ray_cluster.connect`."""
+        connect(self.address)
 
 
 def _knock(address: str) -> None:

@@ -10,25 +10,15 @@ from typing import Any
 from rankfold.explore.evaluate import Evaluator
 from rankfold.explore.outcome import Outcome
 from rankfold.explore.runners import Chunk, Evaluate
-from rankfold.ray_cluster import RETRIES, connect, load_ray, slots
+from rankfold.ray_cluster import RETRIES, OnRay, load_ray, slots
 
 
 @dataclass(frozen=True)
-class RayPool:
+class RayPool(OnRay):
     """Every chunk of points is a task of one core, which Ray starts again if its worker dies.
 
     Machines need Rankfold and its component tables, but no data.
-
-    Attributes:
-        address: of a running cluster (`auto`, `host:port`, `ray://host:port`), or `local` for one on this
-            machine alone.
     """
-
-    address: str
-
-    def connect(self) -> None:
-        """Connect to the cluster, before anything long is begun; errors as of `ray_cluster.connect`."""
-        connect(self.address)
 
     @contextmanager
     def opened(self, evaluator: Evaluator) -> Iterator[Evaluate]:

@@ -11,26 +11,16 @@ from threadpoolctl import threadpool_limits
 from rankfold.planning.exact import LayerChoices
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.losses import LayerWork, memory_of
-from rankfold.ray_cluster import RETRIES, connect, load_ray, machines, slots
+from rankfold.ray_cluster import RETRIES, OnRay, load_ray, machines, slots
 
 
 @dataclass(frozen=True)
-class RayLayers:
+class RayLayers(OnRay):
     """Every layer is a task of one core, which Ray starts again if its worker dies.
 
     A task gets all that it needs with it: machines need Rankfold, but neither the data nor the network. Of a
     machine's memory Ray gives each task what its layer takes.
-
-    Attributes:
-        address: of a running cluster (`auto`, `host:port`, `ray://host:port`), or `local` for one on this
-            machine alone.
     """
-
-    address: str
-
-    def connect(self) -> None:
-        """Connect to the cluster, before anything long is begun; errors as of `ray_cluster.connect`."""
-        connect(self.address)
 
     def __call__(
         self, work: Callable[[LayerSlot], LayerWork], order: Sequence[LayerSlot]

@@ -9,7 +9,7 @@ from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.progress import Progress
-from rankfold.ray_cluster import RETRIES, connect, load_ray, machines
+from rankfold.ray_cluster import RETRIES, OnRay, load_ray, machines
 from rankfold.reproduce.cell import Outcome, Work, in_words
 from rankfold.reproduce.grid import Cell
 
@@ -17,34 +17,22 @@ GROWTH = 60  # seconds for a machine to join that can hold a cell
 
 
 @dataclass(frozen=True)
-class RayRunner:
+class RayRunner(OnRay):
     """Every cell is a task, which Ray starts again if its worker dies; it then goes on from its last epoch.
 
     All machines need Rankfold, the data and the results under the same paths.
 
     Attributes:
-        address: of a running cluster (`auto`, `host:port`, `ray://host:port`), or `local` for one on this
-            machine alone.
         cores: processor cores of each task, and threads that it uses.
         gpus: GPUs of each task.
     """
 
-    address: str
     cores: int = 1
     gpus: float = 0
 
     def __post_init__(self) -> None:
         if self.cores < 1 or self.gpus < 0:
             raise InputError(f"cores (={self.cores}) must be 1 or more, and gpus (={self.gpus}) 0 or more")
-
-    def connect(self) -> None:
-        """Connect to the cluster, before anything long is begun.
-
-        Raises:
-            InputError: there is none at the address.
-            MissingDependencyError: Ray is not installed.
-        """
-        connect(self.address)
 
     def __call__(
         self,
