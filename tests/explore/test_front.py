@@ -85,5 +85,10 @@ def test_records_hold_all_that_was_found(found: list[Outcome]) -> None:
         assert Outcome.from_json(line) == one
 
 
+def test_averages_of_bits_that_are_shown_alike_are_alike() -> None:
+    (bits,) = [one for one in compared(("loss",)) if one.name == "weight_bits"]
+    assert bits.cost(4.01598) == bits.cost(4.01626) > bits.cost(4.3)
+
+
 def test_more_accuracy_is_better() -> None:
     assert ACCURACY.cost(0.9) < ACCURACY.cost(0.8) and ACCURACY.shown(0.9) == 90

@@ -22,6 +22,7 @@ class Quantity:
         scale: of the unit that is shown in that of the field.
         digits: behind the point, where it is shown.
         rises: whether more of it is better.
+        rounded: whether values that are shown alike are alike.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Quantity:
     scale: float = 1.0
     digits: int = 2
     rises: bool = False
+    rounded: bool = False
 
     def shown(self, value: float) -> float:
         """A value in the unit that is shown."""
@@ -36,6 +38,8 @@ class Quantity:
 
     def cost(self, value: float) -> float:
         """What shall be small."""
+        if self.rounded:
+            value = round(value, self.digits)
         return -value if self.rises else value
 
 
@@ -54,8 +58,9 @@ OBJECTIVES = ("energy", "latency", "area", LOSS)
 # What accuracy depends on and the predicted loss does not see: no point gives way to one that has less of it.
 PRECISION = (
     Quantity("missing_adc_bits", "missing ADC bits", digits=0),
-    Quantity("weight_bits", "weight bits", digits=1, rises=True),
-    Quantity("input_bits", "input bits", digits=1, rises=True),
+    # Averages, which differ a little by the layers that plans leave out.
+    Quantity("weight_bits", "weight bits", digits=1, rises=True, rounded=True),
+    Quantity("input_bits", "input bits", digits=1, rises=True, rounded=True),
 )
 ACCURACY = Quantity("accuracy", "measured accuracy, %", 0.01, 2, rises=True)
 

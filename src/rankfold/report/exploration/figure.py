@@ -19,7 +19,7 @@ COLOURS = "Viridis"
 MOST_OTHERS = 2000
 # From so many times on, an axis shows decades.
 WIDE = 20.0
-AXIS = 110  # pixels of an axis of the upper panel
+AXIS = 84  # pixels of an axis of the upper panel
 LONGEST = 20  # letters of a value at an axis
 PALE = {"marker": {"opacity": 0.35}}
 # Points beside the front, which no brush chooses.

@@ -62,7 +62,9 @@ def shown_quantities(found: Exploration) -> tuple[Quantity, ...]:
     """What is told of every point: what the front trades, the interval, and what differs of the precision."""
     trades = [QUANTITIES[name] for name in found.objectives]
     others = [one for one in compared(found.objectives) if one not in trades]
-    differing = [one for one in others if len({value_of(found, number, one) for number in found.front}) > 1]
+    differing = [
+        one for one in others if len({one.cost(value_of(found, number, one)) for number in found.front}) > 1
+    ]
     measured = [] if found.accuracies is None else [ACCURACY]
     return tuple(dict.fromkeys([*trades, QUANTITIES["interval"], *differing, *measured]))
 
