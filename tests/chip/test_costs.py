@@ -17,7 +17,7 @@ from rankfold.chip.run import ChipRun, ChipStudy
 from rankfold.chip.traffic import links_between
 from rankfold.cost.energy import hardware_table, network_energy, precise_plan
 from rankfold.errors import InputError
-from rankfold.machine import ChipSpec, OffChip, chip_names, load_chip
+from rankfold.machine import ChipSpec, OffChip, Writing, chip_names, load_chip
 from rankfold.plan import Plan, uniform_plan
 from rankfold.workload import ConvShape, Network, zoo_network
 from rankfold.workload.flow import INPUT, FlowRecorder
@@ -200,6 +200,18 @@ def test_everything_that_is_slow_is_felt_layer_by_layer() -> None:
         replace(described, interconnect=replace(described.interconnect, rate=0.01)),
     ]
     assert all(one_way(other).latency > 2 * fast for other in slow)
+
+
+def test_writing_is_as_the_chip_states_it() -> None:
+    described = chip(cores=4, arrays=4)
+    slow = replace(described, writing=Writing(write_time=1e4, write_energy=1e5, endurance=1e3))
+    stated, table = one_way(slow).layer_by_layer, one_way(described).layer_by_layer
+    assert stated is not None and table is not None
+    assert stated.writing_energy == pytest.approx(1e-3 * 1e5 * stated.way.cells)
+    assert stated.writing_time > 10 * table.writing_time
+    assert stated.images_endured == pytest.approx(
+        1e3 * (described.arrays - stated.way.kept) / stated.way.written
+    )
 
 
 def test_memory_that_is_slow_limits_a_pipeline() -> None:

@@ -48,6 +48,11 @@ def test_units_are_read(tmp_path: Path) -> None:
 WRONG = [
     (lambda c: c["buffer"].update(size={"value": 1, "unit": "Kib"}), r"buffer/size: unit \(=Kib\).*KiB"),
     (lambda c: c["buffer"].update(energy=-1), r"buffer/energy \(=-1\) must be at least 0"),
+    (
+        lambda c: c["cells"].update(write_time={"value": 1, "unit": "h"}),
+        r"cells/write_time: unit \(=h\) must be one of ns, ps, us, ms",
+    ),
+    (lambda c: c["cells"].update(endurance=0), r"cells/endurance \(=0\) must be above 0"),
     (lambda c: c["cores"].update(count=0), r"cores/count \(=0\) must be above 0"),
     (lambda c: c["cores"].update(arrays=1.5), r"cores/arrays \(=1.5\) must be a whole number"),
     (lambda c: c["cores"].update(count=100_000, arrays=100), "must be at most 1,048,576 arrays"),
@@ -82,5 +87,5 @@ def test_figures_far_from_what_is_known_are_warned_of(tmp_path: Path) -> None:
 
 
 def test_unknown_names_are_refused_with_those_that_are_known() -> None:
-    with pytest.raises(InputError, match=r"chip \(=isaak\) must be one of isaac, .*did you mean isaac\?"):
+    with pytest.raises(InputError, match=r"chip \(=isaak\) must be one of hermes, isaac, .*did you mean isaac\?"):
         load_chip("isaak")

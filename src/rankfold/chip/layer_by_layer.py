@@ -16,7 +16,7 @@ from rankfold.cost.energy.network import NetworkEnergy
 from rankfold.cost.rewriting import Rewriting, rewriting
 from rankfold.cost.stored import StoredStage, reference_columns, stages_of, stored_stage
 from rankfold.machine import ChipSpec
-from rankfold.machine.chip import BUS
+from rankfold.machine.chip import BUS, Writing
 
 FJ = 1e-3  # in pJ
 
@@ -95,7 +95,7 @@ def run_layer_by_layer(
 ) -> LayerByLayer:
     """Run a network layer by layer; arguments as `ChipRun` has them, for a chip with memory."""
     assert chip.memory is not None  # checked before
-    row, cell, endurance = _writing(activity)
+    row, cell, endurance = _writing(activity, chip.writing)
     array = activity.array
     stages = stages_of(placed)
     way = _staying(stages, chip.arrays)
@@ -187,19 +187,27 @@ def live_bits(graph: TaskGraph) -> int:
     return most
 
 
-def _writing(activity: NetworkEnergy) -> tuple[float, float, float | None]:
-    """(ns of a row, fJ of a cell, writes that a cell lasts) of the component table; 0: it does not say."""
+def _writing(activity: NetworkEnergy, stated: Writing) -> tuple[float, float, float | None]:
+    """(ns of a row, fJ of a cell, writes that a cell lasts) as the chip states, else by the component table;
+    0: neither says.
+    """
+    row = cell = 0.0
+    endurance = None
     write = activity.table.write
-    if write is None:
-        return 0.0, 0.0, None
-    known = [
-        variables(activity.table, activity.array, stage.activity)
-        for layer in activity.layers
-        for stage in layer.stages
-    ]
-    row = max(write.time.value(values) for values in known)
-    cell = max(write.energy.value(values) for values in known)
-    return row, cell, write.endurance
+    if write is not None:
+        known = [
+            variables(activity.table, activity.array, stage.activity)
+            for layer in activity.layers
+            for stage in layer.stages
+        ]
+        row = max(write.time.value(values) for values in known)
+        cell = max(write.energy.value(values) for values in known)
+        endurance = write.endurance
+    if stated.write_time is not None:
+        row = stated.write_time
+    if stated.write_energy is not None:
+        cell = stated.write_energy
+    return row, cell, stated.endurance or endurance
 
 
 def _hops(chip: ChipSpec) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rankfold.cost.energy.macro import Macro, macro_energy
 from rankfold.cost.energy.zigzag import hardware_table
@@ -31,25 +31,30 @@ class Peak:
         return self.tops / self.power
 
 
-def peak(chip: ChipSpec, bits: int) -> Peak:
+def peak(chip: ChipSpec, bits: int, input_bits: int | None = None) -> Peak:
     """The peak of a chip whose weights and inputs have so many bits.
 
     Args:
         chip: the chip.
-        bits: of weights and inputs alike.
+        bits: of weights, and of inputs where nothing else is said.
+        input_bits: of inputs.
 
     Raises:
         InputError: a formula of the component table cannot be computed for these arrays.
     """
     table, array = hardware_table(chip.hardware), chip.hardware.array
-    cells = array.cell_bits or table.cell_bits
+    array = replace(array, cell_bits=array.cell_bits or table.cell_bits)
+    wide = array.columns_per_weight(bits)
+    columns = array.columns // wide * wide
     macro = Macro(
         rows=array.rows,
-        columns=array.columns,
-        columns_per_weight=-(-bits // cells),
+        columns=columns,
+        columns_per_weight=wide,
         weight_bits=bits,
-        input_bits=bits,
+        input_bits=input_bits or bits,
         dac_bits=array.dac_bits or 1,
+        # Where columns are subtracted, one of two is converted.
+        converted=columns // 2 if array.subtracts else None,
     )
     stage = macro_energy(table, macro)
     time = 1e3 * stage.latency  # ns of a whole input

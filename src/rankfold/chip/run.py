@@ -289,9 +289,13 @@ class ChipStudy:
     ) -> None:
         self.network, self.chip = network, chip
         self._table = hardware_table(chip.hardware)
-        self._plan, self._assumed = precise_plan(network, plan.on(chip.hardware), self._table)
-        self._masks = self._plan.masks if masks is None else masks
-        self.mappings = mappings_of(network, self._plan, self._masks, free=choose_mappings)
+        try:
+            self._plan, self._assumed = precise_plan(network, plan.on(chip.hardware), self._table)
+            self._masks = self._plan.masks if masks is None else masks
+            self.mappings = mappings_of(network, self._plan, self._masks, free=choose_mappings)
+        except InputError as error:
+            # Its arrays hold no weight, or not this plan's.
+            raise InputError(f"chip {chip.name}: hardware: {error}") from None
 
     def staying(self, arrays: int) -> ChipRun:
         """The network with weights that stay, on so many arrays.

@@ -12,7 +12,7 @@ from rankfold.machine.hardware import DEFAULT_HARDWARE, Hardware
 from rankfold.machine.nonideal import CALIBRATED, FULL, PCM, NonIdealities
 
 if TYPE_CHECKING:
-    from rankfold.machine.chip import Buffer, ChipSpec, Cores, Interconnect, OffChip
+    from rankfold.machine.chip import Buffer, ChipSpec, Cores, Interconnect, OffChip, Writing
     from rankfold.machine.chip_file import chip_from_json, chip_names, chip_text, load_chip
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Interconnect",
     "NonIdealities",
     "OffChip",
+    "Writing",
     "chip_from_json",
     "chip_names",
     "chip_text",
@@ -41,7 +42,7 @@ __all__ = [
 
 # Whole chips are imported when they are first asked for: most of what uses arrays needs none.
 _OF_CHIPS = {
-    "chip": ("Buffer", "ChipSpec", "Cores", "Interconnect", "OffChip"),
+    "chip": ("Buffer", "ChipSpec", "Cores", "Interconnect", "OffChip", "Writing"),
     "chip_file": ("chip_from_json", "chip_names", "chip_text", "load_chip"),
 }
 

@@ -90,6 +90,21 @@ class OffChip:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Writing:
+    """What writing weights into cells takes; None: as the component table says.
+
+    Attributes:
+        write_time: ns of a row of an array, whose cells are written at once.
+        write_energy: fJ of a cell.
+        endurance: writes that a cell lasts.
+    """
+
+    write_time: float | None = None
+    write_energy: float | None = None
+    endurance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChipSpec:
     """A described chip.
 
@@ -100,6 +115,7 @@ class ChipSpec:
         buffer: of each core.
         interconnect: between cores.
         memory: beside the chip; None: there is none, and what does not fit cannot be run.
+        writing: of its cells.
         read_time: ns of an activation of an array with one slice of the inputs; None: as the component table
             says.
         conversion_time: ns of a conversion of an ADC, of which `hardware.mux` fit into a read; None: not
@@ -114,6 +130,7 @@ class ChipSpec:
     buffer: Buffer
     interconnect: Interconnect
     memory: OffChip | None = None
+    writing: Writing = Writing()
     read_time: float | None = None
     conversion_time: float | None = None
     # Words: chips of the same figures are the same.

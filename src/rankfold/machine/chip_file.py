@@ -9,7 +9,7 @@ from typing import Any
 from rankfold.arguments import PATH, takes
 from rankfold.documents import in_schema, parse_yaml
 from rankfold.errors import InputError
-from rankfold.machine.chip import Buffer, ChipSpec, Cores, Interconnect, OffChip
+from rankfold.machine.chip import Buffer, ChipSpec, Cores, Interconnect, OffChip, Writing
 from rankfold.machine.description import from_json, hardware_names, load_hardware
 from rankfold.machine.figures import FIGURES, SOURCE, far_off, figure_at
 from rankfold.machine.hardware import Hardware
@@ -101,6 +101,7 @@ def _chip(content: Mapping[str, Any], where: str, folder: Path | None) -> ChipSp
         buffer=Buffer(**values["buffer"]),
         interconnect=Interconnect(kind=content["interconnect"]["kind"], **values["interconnect"]),
         memory=memory,
+        writing=Writing(**values.get("cells", {})),
         **values.get("array", {}),
         sources=sources,
         warnings=tuple(warnings),

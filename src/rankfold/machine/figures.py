@@ -12,6 +12,7 @@ VALUE, UNIT, SOURCE = "value", "unit", "source"
 
 # What a unit is in the one that is computed with, which stands first.
 COUNT = {"": 1.0, "core": 1.0, "array": 1.0}
+WRITES = {"write": 1.0}
 TIME = {"ns": 1.0, "ps": 1e-3, "us": 1e3, "ms": 1e6}
 SIZE = {"B": 1.0, "KiB": 1024.0, "MiB": 1024.0**2, "kB": 1e3, "MB": 1e6}
 BIT_RATE = {"bit/ns": 1.0, "Gbit/s": 1.0, "GB/s": 8.0, "Tbit/s": 1e3, "TB/s": 8e3}
@@ -60,6 +61,9 @@ FIGURES = {
     "interconnect/area": Figure(AREA, 1e-3, 100, may_be_zero=True),
     "memory/rate": Figure(BIT_RATE, 1, 40_000),
     "memory/energy": Figure(BIT_ENERGY, 500, 50_000, may_be_zero=True),
+    "cells/write_time": Figure(TIME, 0.5, 1e5, may_be_zero=True),
+    "cells/write_energy": Figure(ENERGY, 0.1, 1e5, may_be_zero=True),
+    "cells/endurance": Figure(WRITES, 1e3, 1e16),
     "array/read_time": Figure(TIME, 1, 10_000),
     "array/conversion_time": Figure(TIME, 0.1, 1_000),
 }

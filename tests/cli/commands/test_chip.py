@@ -75,7 +75,7 @@ def test_nothing_but_a_page_is_replaced(capsys, tmp_path):
     [
         (["--list", "--page", "a.html"], "--page shows a network on a chip"),
         ([], "name a network, or give --list or --show NAME"),
-        (["resnet8"], "give the chip: --chip isaac or "),
+        (["resnet8"], "give the chip: --chip hermes or isaac or "),
         (["resnet8", "--chip", "isaak"], "did you mean isaac?"),
         (["resnet8", "--chip", "isaac", "--array", "64x64"], "--array: the chip says what its arrays are"),
         (["resnet8", "--chip", "missing.yaml"], "cannot read chip missing.yaml: No such file or directory"),

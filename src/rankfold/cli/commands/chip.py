@@ -11,6 +11,7 @@ from rankfold.chip.best import INTERVAL, OBJECTIVES, run_as_planned, run_on_chip
 from rankfold.chip.check import Check, check_schedule
 from rankfold.chip.run import ChipRun
 from rankfold.cli.arguments.arrays import add_bits
+from rankfold.cli.arguments.chips import named_chip
 from rankfold.cli.arguments.mappings import add_mapping
 from rankfold.cli.arguments.methods import add_rules
 from rankfold.cli.arguments.plans import add_planned_network, planned_network
@@ -144,7 +145,7 @@ def _chip(options: argparse.Namespace) -> ChipSpec:
     for name in ("array", "hardware"):
         if getattr(options, name) is not None:
             raise InputError(f"--{name}: the chip says what its arrays are; omit it, or edit the chip")
-    return load_chip(options.chip)
+    return named_chip(options.chip)
 
 
 def _table() -> str:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankfold.cli.arguments.arrays import chosen_bits, given_noise, read_files
+from rankfold.cli.arguments.chips import named_chip
 from rankfold.cli.arguments.networks import find_network
 from rankfold.cli.arguments.values import flag, given
 from rankfold.cli.commands.plan_uniform import OF_THE_DATA, refuse_setting
 from rankfold.errors import InputError
 from rankfold.files import check_target
-from rankfold.machine import ChipSpec, chip_names, load_chip
+from rankfold.machine import ChipSpec, chip_names
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.quantities import INTERVAL
 
@@ -64,7 +65,7 @@ def given_chip(options: argparse.Namespace) -> ChipSpec | None:
         )
     if given_noise(options):
         raise InputError("--chip counts costs alone; omit the noise of arrays")
-    chip = load_chip(options.chip)
+    chip = named_chip(options.chip)
     options.hardware, options.hardware_from = chip.hardware, options.chip
     return chip
 
