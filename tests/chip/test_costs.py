@@ -245,3 +245,41 @@ def test_deep_networks_of_gates_are_read_at_once() -> None:
     described = chip(cores=16, arrays=16)
     run = ChipStudy(network, planned(network, described), described).staying(256)
     assert sum(task.arrays is None for task in run.graph.tasks) == 121
+
+
+@given(networks(), chips())
+@EXAMPLES
+def test_frugal_mappings_keep_their_interval_and_convert_least(network: Network, described: ChipSpec) -> None:
+    network = replace(network, layers=network.layers[-2:], flow=None)
+    mappings = ChipMappings(network, planned(network, described), {}, free=True)
+    if mappings.fewest > described.arrays:
+        return
+    interval = 2 * mappings.interval(described.arrays)
+    plan, arrays = mappings.frugal(described.arrays, interval)
+    chosen = [
+        next(one for one in options if one.mapping == plan.layer(name).mapping)
+        for name, options in mappings._choices.items()
+    ]
+
+    def needed(options: tuple) -> int:
+        return sum(tiles * -(-times // interval) for one in options for tiles, times in one.loads)
+
+    assert needed(tuple(chosen)) == arrays <= described.arrays
+    # At the price that it is the best at: fewer conversions take more arrays than it has.
+    conversions = sum(one.conversions for one in chosen)
+    for others in product(*mappings._choices.values()):
+        if sum(one.conversions for one in others) < conversions:
+            assert needed(others) > arrays
+
+
+def test_other_objectives_gain_from_mappings_of_few_conversions() -> None:
+    network, described = zoo_network("resnet8"), load_chip("rram-22nm")
+    plan = planned(network, described)
+    shortest = run_on_chip(network, plan, described, choose_mappings=True)
+    for name, worth in OBJECTIVES.items():
+        run = run_on_chip(network, plan, described, objective=name, choose_mappings=True)
+        assert worth(run) <= worth(shortest)
+    assert (
+        run_on_chip(network, plan, described, objective="energy", choose_mappings=True).total_energy
+        < 0.97 * shortest.total_energy
+    )

@@ -2,12 +2,13 @@
 
 More arrays make copies, and copies make traffic: whoever hands all arrays of a large chip to a small network
 is limited by links. So several numbers of arrays are tried, from those that the weights need to all of them,
-each twice the one before, and one number between the best one and its neighbours after the other.
+each twice the one before, and one number between the best one and its neighbours after the other. Where it is
+not the interval that is to be small, mappings of few conversions are tried, too, each for several intervals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from rankfold.chip.run import ChipRun, ChipStudy
@@ -28,6 +29,7 @@ OBJECTIVES: dict[str, Callable[[ChipRun], float]] = {
     **FIGURES,
     "energy-delay": lambda run: run.total_energy * run.latency,
 }
+SLOWER = (1, 2, 4, 16, 64)  # times the shortest interval, for which mappings of few conversions are tried
 NEAR = 1.1  # times the arrays, from which on no number between is tried
 
 
@@ -110,7 +112,10 @@ def run_on_chip(
     if not tried.found:
         return study.layer_by_layer(str(tried.runs[chip.arrays]))
     _between(tried)
-    return _bounded(study, tried.found[tried.best])
+    best = tried.found[tried.best]
+    if choose_mappings and objective != INTERVAL and study.mappings.fewest <= chip.arrays:
+        best = min((best, *_frugal(study)), key=worth)
+    return _bounded(study, best)
 
 
 def run_as_planned(
@@ -143,6 +148,16 @@ def _between(tried: _Tried) -> None:
             return
         for arrays in further:
             tried.at(arrays)
+
+
+def _frugal(study: ChipStudy) -> Iterator[ChipRun]:
+    """Runs with mappings of few conversions, for longer and longer intervals."""
+    least = study.mappings.interval(study.chip.arrays)
+    for times in SLOWER:
+        try:
+            yield study.frugal(least * times)
+        except InputError:
+            continue  # no room for what waits
 
 
 def _bounded(study: ChipStudy, run: ChipRun) -> ChipRun:

@@ -4,12 +4,17 @@ For an interval of t activations a tile of n activations needs ceil(n / t) copie
 fewest arrays that any of its mappings does, sum over tiles of ceil(n / t), and the chip keeps the interval
 exactly where these add up to no more than it has. They fall as t rises, so that the least t is found by
 halving.
+
+What is to be small may be energy, of which conversions are most: then, for an interval, each layer takes the
+mapping of the least conversions + p times its arrays, with p the least price of an array at which all fit.
+At a price of its own this is the best choice (Everett 1963); what is left of the arrays is the gap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -27,14 +32,19 @@ from rankfold.errors import InputError
 from rankfold.plan import LayerPlan, Plan
 from rankfold.workload import Network
 
+PRICED = 1e-3  # to which the price of an array is found
+
 
 @dataclass(frozen=True)
 class _Option:
-    """One mapping of a layer: (tiles, activations of each) of all its stored matrices."""
+    """One mapping of a layer: (tiles, activations of each) of all its stored matrices, and columns that are
+    converted for an image.
+    """
 
     mapping: str
     loads: tuple[Load, ...]
     cycles: int
+    conversions: int
 
     @property
     def slowest(self) -> int:
@@ -59,7 +69,8 @@ class _Needs:
         counts = [len(of_option) for of_option in loads]
         self._first_loads = np.cumsum([0, *counts[:-1]])
         self._counts = np.array(counts)
-        self._first_options = np.cumsum([0, *(len(layer) for layer in layers[:-1])])
+        self._counts_of_layers = np.array([len(layer) for layer in layers])
+        self._first_options = np.cumsum([0, *self._counts_of_layers[:-1]])
 
     @property
     def longest(self) -> int:
@@ -74,6 +85,17 @@ class _Needs:
     def of_all(self, interval: int | None) -> int:
         """With the best option of each layer."""
         return int(np.minimum.reduceat(self.of_options(interval), self._first_options).sum())
+
+    def of_cheapest(self, worth: np.ndarray, needed: np.ndarray) -> int:
+        """Arrays of the options that are worth least, of equal ones those that need fewest.
+
+        Args:
+            worth: (options,) of each.
+            needed: (options,) arrays of each.
+        """
+        layer = np.repeat(np.arange(len(self._counts_of_layers)), self._counts_of_layers)
+        order = np.lexsort((needed, worth, layer))
+        return int(needed[order[self._first_options]].sum())
 
 
 class ChipMappings:
@@ -138,11 +160,45 @@ class ChipMappings:
         interval = self.interval(arrays)
         if self._needs is None:
             return self._plan
-        needed = self._needs.of_options(interval).tolist()
+        needed = self._needs.of_options(interval)
+        return self._with([(int(own), one.cycles) for own, one in zip(needed, self._options, strict=True)])
+
+    def frugal(self, arrays: int, interval: int) -> tuple[Plan, int]:
+        """The plan with the mappings of few conversions with which all layers keep an interval, and the
+        arrays that they then need.
+
+        Args:
+            arrays: at most so many.
+            interval: in activations, no less than `interval(arrays)`.
+        """
+        if self._needs is None:
+            return self._plan, 0
+        needed = self._needs.of_options(interval)
+        conversions = np.array([one.conversions for one in self._options], float)
+        free, dear = 0.0, float(conversions.max() + 1)
+        if self._needs.of_cheapest(conversions, needed) <= arrays:
+            dear = 0.0
+        while dear - free > PRICED * dear:
+            price = (free + dear) / 2
+            if self._needs.of_cheapest(conversions + price * needed, needed) <= arrays:
+                dear = price
+            else:
+                free = price
+        worth = conversions + dear * needed
+        plan = self._with([(float(own), int(held)) for own, held in zip(worth, needed, strict=True)])
+        return plan, self._needs.of_cheapest(worth, needed)
+
+    @cached_property
+    def _options(self) -> list[_Option]:
+        """Those of all layers, one after another."""
+        return [option for options in self._choices.values() for option in options]
+
+    def _with(self, worths: list[tuple[float, int]]) -> Plan:
+        """The plan with the option of each layer that is worth least."""
         chosen, first = {}, 0
         for name, options in self._choices.items():
-            own = zip(needed[first : first + len(options)], options, strict=True)
-            chosen[name] = min(own, key=lambda one: (one[0], one[1].cycles))[1].mapping
+            own = zip(worths[first : first + len(options)], options, strict=True)
+            chosen[name] = min(own, key=lambda one: one[0])[1].mapping
             first += len(options)
         layers = []
         for layer in self._plan.layers:
@@ -159,6 +215,7 @@ class ChipMappings:
 def _option(plan: Plan, entry: LayerPlan, option: MappingOption, runs: int) -> _Option:
     stages = option.laid_out.stages
     loads: list[Load] = []
+    conversions = 0
     if stages:
         weight_bits, input_bits = bits_of(stages[0].shape, entry)
         slices = plan.array.cycles_per_vector(input_bits)
@@ -166,4 +223,5 @@ def _option(plan: Plan, entry: LayerPlan, option: MappingOption, runs: int) -> _
         for stage in stages:
             stored = stored_stage(stage, plan.array, slices, wide)
             loads += [(tiles, times * runs) for tiles, times in stored.loads]
-    return _Option(option.mapping, tuple(loads), option.cycles)
+            conversions += stage.conversions * slices * runs
+    return _Option(option.mapping, tuple(loads), option.cycles, conversions)

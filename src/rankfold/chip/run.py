@@ -307,6 +307,18 @@ class ChipStudy:
         placement, sent = placed_on(run.graph, self.chip, arrays)
         return replace(run, pipeline=_pipeline(run, placement, sent))
 
+    def frugal(self, interval: int) -> ChipRun:
+        """The network with weights that stay, its mappings of few conversions for an interval of so many
+        activations.
+
+        Raises:
+            InputError: buffers have no room.
+        """
+        plan, arrays = self.mappings.frugal(self.chip.arrays, interval)
+        run = self._run(plan)
+        placement, sent = placed_on(run.graph, self.chip, arrays)
+        return replace(run, pipeline=_pipeline(run, placement, sent))
+
     def with_copies(self, on_chip: OnChip) -> ChipRun:
         """The network with the mappings and the copies that its plan says.
 
