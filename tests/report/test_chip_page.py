@@ -12,6 +12,7 @@ import pytest
 
 from common.chips import chip
 from common.reader import Page
+from rankfold.chip.best import run_on_chip
 from rankfold.chip.check import Check
 from rankfold.chip.run import ChipRun, ChipStudy
 from rankfold.errors import InputError
@@ -202,3 +203,17 @@ def test_a_page_replaces_pages_alone(tmp_path: Path) -> None:
         write_chip_page(other, staying("sram-22nm"))
     assert other.read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "page.html"]
+
+
+def test_rows_that_wait_in_other_cores_are_told_of() -> None:
+    network, described = zoo_network("resnet8"), load_chip("rram-22nm")
+    plan = uniform_plan(network, described.hardware.array, bits=4)
+    needed = run_on_chip(network, plan, described)
+    assert needed.pipeline is not None and not needed.pipeline.lodging_in_words
+    size = int(0.8 * max(needed.pipeline.timing.buffers.values()))
+    run = run_on_chip(network, plan, replace(described, buffer=replace(described.buffer, size=size)))
+    assert run.pipeline is not None
+    assert "lie in the buffers of" in run.pipeline.lodging_in_words
+    page = render_chip_page(run)
+    assert "Rows that only wait, of cores without room" in page
+    assert "rows that wait in other cores" in page  # among what is sent

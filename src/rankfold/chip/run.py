@@ -62,6 +62,19 @@ class Pipeline:
     traffic: Traffic
     timing: Timing
 
+    @property
+    def lodging_in_words(self) -> str:
+        """Which cores have no room for what only waits there; empty: all have."""
+        crowded = sorted({one.core for one in self.traffic.lodgings})
+        if not crowded:
+            return ""
+        hosts = len({one.host for one in self.traffic.lodgings})
+        which = ", ".join(map(str, crowded[:5])) + (", ..." if len(crowded) > 5 else "")
+        return (
+            f"rows that only wait, of cores without room for them ({which}), lie in the buffers of {hosts} "
+            "others"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChipRun:

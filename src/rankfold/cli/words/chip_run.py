@@ -93,6 +93,7 @@ def _pipeline_in_words(run: ChipRun) -> list[str]:
     work = ", ".join(f"{part.part} {NS * part.time:,.2f} us ({part.where})" for part in timing.work)
     core = max(timing.buffers, key=timing.buffers.__getitem__)
     least = NS * run.least_interval
+    lodging = run.pipeline.lodging_in_words
     return [
         f"  the busiest parts: {work}",
         f"  no copies or places of this plan are faster than {least:,.2f} us: this is "
@@ -100,6 +101,7 @@ def _pipeline_in_words(run: ChipRun) -> list[str]:
         f"  {run.arrays_used:,} of {run.chip.arrays:,} arrays hold weights and copies, and all are read "
         f"{run.utilisation:.0%} of the time; the fullest buffer (core {core}) holds "
         f"{timing.buffers[core]:,.0f} of {run.chip.buffer.size:,} bytes",
+        *([f"  {lodging}"] if lodging else []),
     ]
 
 
