@@ -274,7 +274,7 @@ def planning_problem(
     )
     traded = chosen_trades(trades)
     quantities = counted_quantities(budgets, goal, (*traded, *counted))
-    chosen_kinds = chosen_labels(kinds)
+    chosen_labels(kinds)  # before any work
     progress = progress or Silent()
     hardware = None
     if isinstance(array, Hardware):
@@ -292,12 +292,11 @@ def planning_problem(
             by = agreement(model, samples, taken_for, seed)
         PlanAccuracy(model, samples, measure, metric=by).held_out  # noqa: B018
     all_slots = layer_slots(network, array, bits, pointwise=pointwise, linear=linear)
-    slots = _open_slots(all_slots, network, model, array, chosen_kinds)
+    slots = _open_slots(all_slots, network, model, array, chosen_labels(kinds))
     # A table that does not go with the cells is refused, whether a budget is of energy or not.
     priced_with = table or hardware_table(hardware or DEFAULT_HARDWARE.with_array(array))
     costing = Costing.of(network, dense_network(network, array, slots), priced_with, linear=linear)
-    if layer_bits is not None:
-        slots = _with_widths(slots, model, layer_bits, (array, costing.precise.array))
+    slots = _with_widths(slots, model, layer_bits, (array, costing.precise.array))
     calibration = samples.calibration(images, seed)
     slots, bypasses = _among_others(slots, model, calibration)
     known = _calibrated(
@@ -306,16 +305,13 @@ def planning_problem(
     slots = in_order(slots, model, known)
     choices = _choices(slots, model, known, costing, quantities, runner=runner, progress=progress)
     accuracy = PlanAccuracy(model, samples, measure, known.moments, known.window_moments, metric=by)
-    limits = limits_of(budgets, choices)
-    if max_loss is not None:
-        limits[LOSS] = max_loss
     return PlanningProblem(
         network,
         model,
         array,
         choices,
         accuracy,
-        budgets=limits,
+        budgets=limits_of(budgets, choices) | ({} if max_loss is None else {LOSS: max_loss}),
         max_drop=max_drop,
         hardware=hardware,
         objective=goal,
@@ -427,19 +423,21 @@ def _windows(slot: LayerSlot, array: ArraySpec) -> tuple[AnyWindow, ...]:
 
 
 def _with_widths(
-    slots: Sequence[LayerSlot], model: nn.Module, choices: BitChoices, arrays: Sequence[ArraySpec]
+    slots: Sequence[LayerSlot], model: nn.Module, choices: BitChoices | None, arrays: Sequence[ArraySpec]
 ) -> tuple[LayerSlot, ...]:
     """The slots with the bits that convolutions may have; others, and those out of reach, keep their own.
 
     Args:
         slots: the layers.
         model: the network.
-        choices: the bits.
+        choices: the bits; None: all keep theirs.
         arrays: that costs are counted on; weights must fit into a row of each.
 
     Raises:
         InputError: no layer has bits, or none could have others.
     """
+    if choices is None:
+        return tuple(slots)
     if all(slot.entry.weight_bits is None for slot in slots):
         raise InputError("layer_bits are chosen instead of the network's bits; give it bits, too (bits=4)")
     modules = dict(model.named_modules())
