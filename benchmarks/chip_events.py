@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from common.chips import chips, networks
 from rankfold.chip.events import execute
-from rankfold.chip.run import ChipStudy
+from rankfold.chip.study import ChipStudy
 from rankfold.errors import InputError
 from rankfold.machine import ChipSpec
 from rankfold.plan import uniform_plan

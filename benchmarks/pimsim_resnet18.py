@@ -13,7 +13,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rankfold.chip.best import run_on_chip
-from rankfold.chip.run import ChipRun, ChipStudy
+from rankfold.chip.run import ChipRun
+from rankfold.chip.study import ChipStudy
 from rankfold.machine import load_chip
 from rankfold.plan import uniform_plan
 from rankfold.workload import zoo_network

@@ -13,7 +13,8 @@ from common.chips import FAST, chip, chips, networks
 from rankfold.chip.best import OBJECTIVES, run_on_chip
 from rankfold.chip.graph import rows_read
 from rankfold.chip.mappings import ChipMappings
-from rankfold.chip.run import ChipRun, ChipStudy
+from rankfold.chip.run import ChipRun
+from rankfold.chip.study import ChipStudy
 from rankfold.chip.traffic import links_between
 from rankfold.cost.energy import hardware_table, network_energy, precise_plan
 from rankfold.errors import InputError

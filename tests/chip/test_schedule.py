@@ -11,7 +11,8 @@ from common.chips import chip, chips, networks, without_waits
 from rankfold.chip.best import run_on_chip
 from rankfold.chip.events import execute
 from rankfold.chip.lodging import by_reading, bytes_held
-from rankfold.chip.run import ChipRun, ChipStudy
+from rankfold.chip.run import ChipRun
+from rankfold.chip.study import ChipStudy
 from rankfold.errors import InputError, RankfoldError
 from rankfold.machine import ChipSpec, load_chip
 from rankfold.plan import uniform_plan

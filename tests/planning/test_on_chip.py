@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from common.chips import chip, networks
 from rankfold.chip.best import FIGURES, run_as_planned, run_on_chip
 from rankfold.chip.energy import chip_table
-from rankfold.chip.run import ChipStudy
+from rankfold.chip.study import ChipStudy
 from rankfold.errors import InputError
 from rankfold.machine import load_chip
 from rankfold.plan import Plan

@@ -14,7 +14,8 @@ from common.chips import chip
 from common.reader import Page
 from rankfold.chip.best import run_on_chip
 from rankfold.chip.check import Check
-from rankfold.chip.run import ChipRun, ChipStudy
+from rankfold.chip.run import ChipRun
+from rankfold.chip.study import ChipStudy
 from rankfold.errors import InputError
 from rankfold.machine import ChipSpec, load_chip
 from rankfold.plan import uniform_plan

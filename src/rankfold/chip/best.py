@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from rankfold.chip.run import ChipRun, ChipStudy
+from rankfold.chip.run import ChipRun
+from rankfold.chip.study import ChipStudy
 from rankfold.cost.planned import Masks
 from rankfold.errors import InputError
 from rankfold.machine import ChipSpec
@@ -98,11 +99,7 @@ def run_on_chip(
         raise InputError(
             f"the plan leaves no layer of {network.name} on arrays, so that there is nothing to run"
         )
-
-    def worth(run: ChipRun) -> tuple[float, float]:
-        over = max((FIGURES[name](run) / limit for name, limit in (within or {}).items()), default=0.0)
-        return max(over, 1.0), OBJECTIVES[objective](run)
-
+    worth = _worth(objective, within or {})
     tried = _Tried(study, worth, {})
     arrays = study.mappings.fewest
     while arrays < chip.arrays:
@@ -116,6 +113,16 @@ def run_on_chip(
     if choose_mappings and objective != INTERVAL and study.mappings.fewest <= chip.arrays:
         best = min((best, *_frugal(study)), key=worth)
     return _bounded(study, best)
+
+
+def _worth(objective: str, within: Mapping[str, float]) -> Callable[[ChipRun], tuple[float, float]]:
+    """What tells runs apart, the less the better: by how much they exceed limits, then the objective."""
+
+    def worth(run: ChipRun) -> tuple[float, float]:
+        over = max((FIGURES[name](run) / limit for name, limit in within.items()), default=0.0)
+        return max(over, 1.0), OBJECTIVES[objective](run)
+
+    return worth
 
 
 def run_as_planned(

@@ -237,7 +237,7 @@ def _just_in_time(
     each = float(soonest.ends[0] - soonest.begins[0])
     latest = np.full(task.bundles, np.inf)
     for reader, number in graph.readers[0]:
-        needs = np.array(graph.tasks[reader].reads[number].needs)
+        needs = graph.tasks[reader].reads[number].needed
         begins = times[reader].begins - _until_there(graph, placement, traffic, chip, (reader, number))
         needed = needs > 0
         # Row r is needed by the first bundle that needs more than r rows, and by all behind it.

@@ -12,18 +12,16 @@ from rankfold.cli.arguments.arrays import (
     add_bits,
     add_non_idealities,
     check_details,
-    chosen_bits,
     chosen_hardware,
-    kept_with_plan,
     read_files,
 )
-from rankfold.cli.arguments.budgets import add_budgets, add_kinds, given_budgets, named_kinds
-from rankfold.cli.arguments.metrics import add_metric, add_outputs, given_metric
-from rankfold.cli.arguments.models import add_checkpoint, add_classes, trained_model
+from rankfold.cli.arguments.budgets import add_budgets, add_kinds, given_budgets
+from rankfold.cli.arguments.metrics import add_metric, add_outputs
+from rankfold.cli.arguments.models import add_checkpoint, add_classes
 from rankfold.cli.arguments.networks import MODEL_HELP
-from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
+from rankfold.cli.arguments.process import add_device, add_seed
 from rankfold.cli.arguments.technology import add_technology
-from rankfold.cli.arguments.training import UNLABELLED_HELP, add_image_size, decoded_data
+from rankfold.cli.arguments.training import UNLABELLED_HELP, add_image_size
 from rankfold.cli.arguments.values import checked
 from rankfold.cli.commands.plan_alds import ALDS, add_allocation, run_alds
 from rankfold.cli.commands.plan_chip import (
@@ -36,33 +34,24 @@ from rankfold.cli.commands.plan_chip import (
 )
 from rankfold.cli.commands.plan_forecast import (
     add_forecast,
-    drops_after,
     forecast,
     learnt_outcomes,
-    limits_of_drop,
-    tell_unused,
 )
 from rankfold.cli.commands.plan_mappings import add_mappings_only, run_mappings
+from rankfold.cli.commands.plan_problem import problem_of, traded_by_front
 from rankfold.cli.commands.plan_search import add_search, run_search, search_options
 from rankfold.cli.commands.plan_uniform import add_uniform, refuse_setting, run_uniform
-from rankfold.cost.energy import hardware_table
 from rankfold.errors import InputError
 from rankfold.files import check_target
-from rankfold.machine import ChipSpec, Hardware
 from rankfold.planning.exact.budget import Budget
-from rankfold.planning.exact.quantities import CYCLES, spoken
+from rankfold.planning.exact.quantities import spoken
 from rankfold.planning.exact.widths import BitChoices
 
 if TYPE_CHECKING:
-    from rankfold.mapping import ArraySpec
-    from rankfold.plan.uniform import Bits
+    from rankfold.machine import Hardware
     from rankfold.planning import Planning, PlanningProblem
-    from rankfold.planning.forecast.finished import Learnt
     from rankfold.planning.forecast.forecaster import Forecast
-    from rankfold.planning.forecast.situation import Situation
-    from rankfold.planning.losses import LayerRunner
     from rankfold.progress import Progress
-    from rankfold.training.metric import Metric
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -184,7 +173,7 @@ def run(options: argparse.Namespace) -> int:
     on_chip: tuple[Budget, ...] = ()
     if chip is not None:
         on_chip, budgets = of_the_chip(budgets)
-    problem, situation = _problem(options, chip or hardware, budgets, learnt, progress)
+    problem, situation = problem_of(options, chip or hardware, budgets, learnt, progress)
     if chip is not None and out is not None:
         tell(options, solved_on_chip(problem, chip, on_chip, progress), out)
         return 0
@@ -235,164 +224,6 @@ def _target(options: argparse.Namespace, limited: bool) -> Path | None:
     if not limited:
         return None
     return out
-
-
-def _problem(
-    options: argparse.Namespace,
-    machine: Hardware | ChipSpec,
-    budgets: tuple[Budget, ...],
-    learnt: Learnt,
-    progress: Progress,
-) -> tuple[PlanningProblem, Situation]:
-    """The network with everything that its layers may become, and what accuracies are learnt for."""
-    from rankfold.planning.exact.slots import layer_slots
-    from rankfold.planning.forecast.situation import Situation
-    from rankfold.planning.problem import planning_problem
-    from rankfold.runs.state import shapes_of
-    from rankfold.training.device import choose_device
-
-    max_drop, max_loss = _max_drop(options), options.max_loss
-    # The cheap checks: data and network are loaded after them.
-    metric, trades, bits, kinds = _checked(options, budgets)
-    hardware, counted = _counted_on(options, machine)
-    prepare_process(options.threads)
-    runner = _runner(options)
-    device = choose_device(options.device)
-    data = decoded_data(options)
-    if metric is not None:
-        data.require_targets()
-    elif options.search is not None or (options.max_drop is not None and drops_after(options)):
-        data.require_labels("measuring plans", "limit the predicted loss instead (--max-loss)")
-    model = trained_model(options, data, device)
-    network = shapes_of(model, data, options.model)
-    slots = layer_slots(network, hardware.array if isinstance(hardware, Hardware) else hardware, bits)
-    situation = Situation.of(model, data, network.name, [slot.entry for slot in slots])
-    tell_unused(learnt, situation, progress)
-    if drops_after(options):
-        # What was learnt bounds the predicted loss, and nothing need be measured.
-        max_drop, (max_loss, kinds) = (
-            None,
-            limits_of_drop(options, learnt.outcomes, situation, kinds, progress),
-        )
-    problem = planning_problem(
-        model,
-        data,
-        hardware,
-        *budgets,
-        bits=bits,
-        layer_bits=options.layer_bits,
-        objective=options.objective,
-        max_loss=max_loss,
-        max_drop=max_drop,
-        metric=metric,
-        outputs=options.outputs,
-        trades=trades,
-        pointwise=options.pointwise,
-        linear=options.linear,
-        kinds=kinds,
-        images=options.images,
-        seed=options.seed,
-        network=network,
-        runner=runner,
-        progress=progress,
-        **counted,
-    )
-    return problem, situation
-
-
-def _checked(
-    options: argparse.Namespace, budgets: tuple[Budget, ...]
-) -> tuple[Metric | None, tuple[str, ...], Bits, list[str] | None]:
-    """The metric, the trades of fronts, the bits and the kinds, before data and network are loaded.
-
-    Raises:
-        InputError: no plan could be made for what is asked.
-    """
-    from rankfold.planning.request import check_request, chosen_objective
-
-    max_drop = _max_drop(options)
-    check_request(
-        budgets,
-        max_drop=max_drop,
-        metric=options.metric is not None,
-        images=options.images,
-        seed=options.seed,
-    )
-    metric = _metric(options)
-    chosen_objective(options.objective, max_loss=options.max_loss, max_drop=max_drop)
-    bits = chosen_bits(options, options.bits)
-    if options.layer_bits is not None and bits is None:
-        raise InputError(
-            "--layer-bits are chosen instead of the network's bits; give it bits, too, such as --bits 4"
-        )
-    return metric, _traded(options), bits, named_kinds(options)
-
-
-def _counted_on(
-    options: argparse.Namespace, machine: Hardware | ChipSpec
-) -> tuple[ArraySpec | Hardware, dict[str, Any]]:
-    """What plans keep of the machine, and what candidates are counted with."""
-    if isinstance(machine, ChipSpec):
-        from rankfold.chip.energy import chip_table
-        from rankfold.planning.on_chip.plan import COUNTED, check_for_chip
-
-        check_for_chip(given_budgets(options), options.objective)
-        return machine.hardware, {"table": chip_table(machine), "counted": COUNTED}
-    return kept_with_plan(options, machine), {"table": hardware_table(machine)}
-
-
-def _runner(options: argparse.Namespace) -> LayerRunner | None:
-    """Who finds what layers may become; None: this process.
-
-    Raises:
-        InputError: there is no such cluster.
-    """
-    if options.ray is None:
-        return None
-    from rankfold.planning.cluster import RayLayers
-
-    runner = RayLayers(options.ray)
-    # Before the data are read: a cluster that is not there is known at once.
-    runner.connect()
-    return runner
-
-
-def _max_drop(options: argparse.Namespace) -> float | None:
-    """The most accuracy that may be lost, in points on the command line, a share in the library; or the most
-    of the metric.
-    """
-    if options.max_drop is None:
-        return None
-    # Of another metric nobody knows what a point would be.
-    if options.metric is not None:
-        return float(options.max_drop)
-    return float(options.max_drop / 100)
-
-
-def _metric(options: argparse.Namespace) -> Metric | None:
-    """What plans are measured by; None: top-1 accuracy.
-
-    Raises:
-        InputError: it cannot be imported, or no plan is measured.
-    """
-    if options.metric is None:
-        return None
-    if options.search is None and options.max_drop is None:
-        raise InputError("--metric is what --max-drop or --search measures; add one of them, or omit it")
-    if drops_after(options):
-        raise InputError(
-            "--after-epochs foresees top-1 accuracy, which was learnt, and no other metric; omit one of both"
-        )
-    return given_metric(options)
-
-
-def _traded(options: argparse.Namespace) -> tuple[str, ...]:
-    """What the front trades for predicted loss."""
-    from rankfold.planning.request import chosen_trades
-
-    if options.front is None:
-        return (CYCLES,)
-    return chosen_trades(options.front.split(","))
 
 
 def _solved(problem: PlanningProblem, progress: Progress) -> Planning:
@@ -459,7 +290,7 @@ def _tell(
     if foreseen is not None:
         print(forecast_in_words(foreseen))
     if table:
-        traded = " and ".join(spoken(quantity) for quantity in _traded(options))
+        traded = " and ".join(spoken(quantity) for quantity in traded_by_front(options))
         print(f"all best trades of {traded} for predicted loss, thinned:\n{table}")
     tell_files(files, out)
 

@@ -1,0 +1,198 @@
+"""The network of `rankfold plan` with everything that its layers may become, as the options ask for it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from rankfold.cli.arguments.arrays import chosen_bits, kept_with_plan
+from rankfold.cli.arguments.budgets import given_budgets, named_kinds
+from rankfold.cli.arguments.metrics import given_metric
+from rankfold.cli.arguments.models import trained_model
+from rankfold.cli.arguments.process import prepare_process
+from rankfold.cli.arguments.training import decoded_data
+from rankfold.cli.commands.plan_forecast import drops_after, limits_of_drop, tell_unused
+from rankfold.cost.energy import hardware_table
+from rankfold.errors import InputError
+from rankfold.machine import ChipSpec, Hardware
+from rankfold.planning.exact.budget import Budget
+from rankfold.planning.exact.quantities import CYCLES
+
+if TYPE_CHECKING:
+    from rankfold.mapping import ArraySpec
+    from rankfold.plan.uniform import Bits
+    from rankfold.planning import PlanningProblem
+    from rankfold.planning.forecast.finished import Learnt
+    from rankfold.planning.forecast.situation import Situation
+    from rankfold.planning.losses import LayerRunner
+    from rankfold.progress import Progress
+    from rankfold.training.metric import Metric
+
+
+def problem_of(
+    options: argparse.Namespace,
+    machine: Hardware | ChipSpec,
+    budgets: tuple[Budget, ...],
+    learnt: Learnt,
+    progress: Progress,
+) -> tuple[PlanningProblem, Situation]:
+    """The network with everything that its layers may become, and what accuracies are learnt for.
+
+    Args:
+        options: as parsed.
+        machine: that plans are for.
+        budgets: of what layers add up to.
+        learnt: accuracies after training, where these bound what may be lost.
+        progress: hears how far the work is.
+
+    Raises:
+        InputError: no plan could be made for what is asked.
+    """
+    from rankfold.planning.exact.slots import layer_slots
+    from rankfold.planning.forecast.situation import Situation
+    from rankfold.planning.problem import planning_problem
+    from rankfold.runs.state import shapes_of
+    from rankfold.training.device import choose_device
+
+    max_drop, max_loss = _max_drop(options), options.max_loss
+    # The cheap checks: data and network are loaded after them.
+    metric, trades, bits, kinds = _checked(options, budgets)
+    hardware, counted = _counted_on(options, machine)
+    prepare_process(options.threads)
+    runner = _runner(options)
+    device = choose_device(options.device)
+    data = decoded_data(options)
+    if metric is not None:
+        data.require_targets()
+    elif options.search is not None or (options.max_drop is not None and drops_after(options)):
+        data.require_labels("measuring plans", "limit the predicted loss instead (--max-loss)")
+    model = trained_model(options, data, device)
+    network = shapes_of(model, data, options.model)
+    slots = layer_slots(network, hardware.array if isinstance(hardware, Hardware) else hardware, bits)
+    situation = Situation.of(model, data, network.name, [slot.entry for slot in slots])
+    tell_unused(learnt, situation, progress)
+    if drops_after(options):
+        # What was learnt bounds the predicted loss, and nothing need be measured.
+        max_drop, (max_loss, kinds) = (
+            None,
+            limits_of_drop(options, learnt.outcomes, situation, kinds, progress),
+        )
+    problem = planning_problem(
+        model,
+        data,
+        hardware,
+        *budgets,
+        bits=bits,
+        layer_bits=options.layer_bits,
+        objective=options.objective,
+        max_loss=max_loss,
+        max_drop=max_drop,
+        metric=metric,
+        outputs=options.outputs,
+        trades=trades,
+        pointwise=options.pointwise,
+        linear=options.linear,
+        kinds=kinds,
+        images=options.images,
+        seed=options.seed,
+        network=network,
+        runner=runner,
+        progress=progress,
+        **counted,
+    )
+    return problem, situation
+
+
+def _checked(
+    options: argparse.Namespace, budgets: tuple[Budget, ...]
+) -> tuple[Metric | None, tuple[str, ...], Bits, list[str] | None]:
+    """The metric, the trades of fronts, the bits and the kinds, before data and network are loaded.
+
+    Raises:
+        InputError: no plan could be made for what is asked.
+    """
+    from rankfold.planning.request import check_request, chosen_objective
+
+    max_drop = _max_drop(options)
+    check_request(
+        budgets,
+        max_drop=max_drop,
+        metric=options.metric is not None,
+        images=options.images,
+        seed=options.seed,
+    )
+    metric = _metric(options)
+    chosen_objective(options.objective, max_loss=options.max_loss, max_drop=max_drop)
+    bits = chosen_bits(options, options.bits)
+    if options.layer_bits is not None and bits is None:
+        raise InputError(
+            "--layer-bits are chosen instead of the network's bits; give it bits, too, such as --bits 4"
+        )
+    return metric, traded_by_front(options), bits, named_kinds(options)
+
+
+def _counted_on(
+    options: argparse.Namespace, machine: Hardware | ChipSpec
+) -> tuple[ArraySpec | Hardware, dict[str, Any]]:
+    """What plans keep of the machine, and what candidates are counted with."""
+    if isinstance(machine, ChipSpec):
+        from rankfold.chip.energy import chip_table
+        from rankfold.planning.on_chip.plan import COUNTED, check_for_chip
+
+        check_for_chip(given_budgets(options), options.objective)
+        return machine.hardware, {"table": chip_table(machine), "counted": COUNTED}
+    return kept_with_plan(options, machine), {"table": hardware_table(machine)}
+
+
+def _runner(options: argparse.Namespace) -> LayerRunner | None:
+    """Who finds what layers may become; None: this process.
+
+    Raises:
+        InputError: there is no such cluster.
+    """
+    if options.ray is None:
+        return None
+    from rankfold.planning.cluster import RayLayers
+
+    runner = RayLayers(options.ray)
+    # Before the data are read: a cluster that is not there is known at once.
+    runner.connect()
+    return runner
+
+
+def _max_drop(options: argparse.Namespace) -> float | None:
+    """The most accuracy that may be lost, in points on the command line, a share in the library; or the most
+    of the metric.
+    """
+    if options.max_drop is None:
+        return None
+    # Of another metric nobody knows what a point would be.
+    if options.metric is not None:
+        return float(options.max_drop)
+    return float(options.max_drop / 100)
+
+
+def _metric(options: argparse.Namespace) -> Metric | None:
+    """What plans are measured by; None: top-1 accuracy.
+
+    Raises:
+        InputError: it cannot be imported, or no plan is measured.
+    """
+    if options.metric is None:
+        return None
+    if options.search is None and options.max_drop is None:
+        raise InputError("--metric is what --max-drop or --search measures; add one of them, or omit it")
+    if drops_after(options):
+        raise InputError(
+            "--after-epochs foresees top-1 accuracy, which was learnt, and no other metric; omit one of both"
+        )
+    return given_metric(options)
+
+
+def traded_by_front(options: argparse.Namespace) -> tuple[str, ...]:
+    """What the front trades for predicted loss."""
+    from rankfold.planning.request import chosen_trades
+
+    if options.front is None:
+        return (CYCLES,)
+    return chosen_trades(options.front.split(","))
