@@ -65,6 +65,13 @@ class _Target:
     interval: int
     energy: float
 
+    def towards(self, other: _Target) -> _Target:
+        """The middle between both."""
+        energy = other.energy
+        if energy < math.inf:
+            energy = (self.energy + other.energy) / 2
+        return _Target((self.interval + other.interval) // 2, energy)
+
 
 @dataclass(frozen=True)
 class Found:
@@ -136,6 +143,12 @@ class ChipSearch:
                 raise InputError(self._not_found(kept))
             missed, target = target, self._tighter(target, self._ran(kept))
             solution = self._choice(target)
+            for _ in range(LOOSENED):
+                if solution is not None:
+                    break
+                # Too tight for any choice.
+                target = target.towards(missed)
+                solution = self._choice(target)
             if solution is None:
                 raise InputError(self._not_found(kept))
             kept = solution.chosen
@@ -257,10 +270,7 @@ class ChipSearch:
         target.
         """
         for _ in range(LOOSENED):
-            energy = missed.energy
-            if energy < math.inf:
-                energy = (kept.energy + missed.energy) / 2
-            middle = _Target((kept.interval + missed.interval) // 2, energy)
+            middle = kept.towards(missed)
             if middle in (kept, missed):
                 break
             solution = self._choice(middle)
