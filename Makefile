@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 TESTED := $(VENV)/.installed-for-tests
 
-.PHONY: demo test docs lint coverage clean
+.PHONY: demo test docs lint coverage dist test-install test-lowest clean
 
 demo: $(READY)
 	$(BIN)/rankfold demo --out runs/demo
@@ -40,6 +40,29 @@ $(READY): pyproject.toml constraints.txt
 $(TESTED): $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+# Wheel and sdist, whose descriptions are checked as the package index would.
+dist: $(TESTED)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+
+# PYTHONS: of which an empty environment is made, each with the wheel alone.
+PYTHONS ?= python3.11 python3.12 python3.13
+test-install:
+	test -d dist || $(MAKE) dist
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt scripts/test_install.sh $(PYTHONS)
+
+# The lowest versions that pyproject.toml allows; tests of tools that development alone needs are left out.
+test-lowest:
+	mkdir -p build
+	$(PYTHON) scripts/lowest_versions.py > build/lowest.txt
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install --quiet --constraint build/lowest.txt \
+		--editable '.[search,channels,cluster,onnx,events]' pytest hypothesis
+	build/lowest/bin/rankfold demo --epochs 1 --out build/lowest-demo
+	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -q -o filterwarnings= \
+		tests/mapping tests/plan tests/cost tests/lowrank tests/surgery tests/cli/test_main.py
 
 clean:
 	rm -rf $(VENV) build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Sized
+from typing import Protocol, TypeVar, runtime_checkable
 
 from rankfold.arguments import Wanted
+
+Inputs = TypeVar("Inputs")
+Target = TypeVar("Target", bound=Sized)
 
 
 @runtime_checkable
@@ -49,6 +53,24 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Show nothing."""
+
+
+def heard(
+    batches: Iterable[tuple[Inputs, Target]], progress: Progress, what: str, total: int
+) -> Iterator[tuple[Inputs, Target]]:
+    """The same batches, while `progress` hears how many samples are done.
+
+    Args:
+        batches: pairs of inputs and a target with an entry for each sample.
+        progress: hears it.
+        what: is done with them, in a few words.
+        total: samples of all batches.
+    """
+    progress.begin(what, total)
+    for inputs, target in batches:
+        yield inputs, target
+        progress.advance(len(target))
+    progress.end()
 
 
 # For `arguments.takes`.

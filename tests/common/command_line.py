@@ -1,5 +1,6 @@
 """The command line, in this process and in one of its own."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from rankfold.cli.main import main
+from rankfold.cli.main import build_parser, main
 
 # A run on digits that takes seconds: two epochs of fine-tuning from given weights. One thread, whatever other
 # tests of the process have set, so that runs of several processes have the same sums.
@@ -53,3 +54,21 @@ def refuse(capsys, *arguments):
     assert code == 2
     assert error.startswith("rankfold: ")
     return error
+
+
+def parser_of(command):
+    """The parser of one command."""
+    (commands,) = (
+        action for action in build_parser(command)._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    return commands.choices[command]
+
+
+def options_of(command):
+    """The options of a command by the names that it shows."""
+    return {
+        name: action
+        for action in parser_of(command)._actions
+        for name in action.option_strings
+        if name not in ("-h", "--help")
+    }

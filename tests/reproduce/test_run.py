@@ -12,7 +12,7 @@ import pytest
 import rankfold as rf
 from common.ray_cluster import a_worker_is_killed, is_alive
 from rankfold import ray_cluster
-from rankfold.cli.arguments.values import time_budget
+from rankfold.cli.arguments.values import time_limit
 from rankfold.cli.main import main
 from rankfold.errors import InputError
 from rankfold.machine import load_hardware
@@ -160,7 +160,7 @@ def test_a_table_is_priced_without_its_runs(finished, tmp_path, capsys):
     assert "its network is another one, so it cannot be priced" in capsys.readouterr().err
     assert read_table(table) == tuple(before)
     assert main([*command, "--budget", "1h"]) == 2
-    assert "--price-again runs no cells; omit --budget" in capsys.readouterr().err
+    assert "--price-again runs no cells; omit --time-limit" in capsys.readouterr().err
 
 
 def test_a_failed_cell_is_listed_and_the_others_go_on(finished, tmp_path, capsys):
@@ -223,9 +223,9 @@ def test_wrong_arguments(arguments, message, tmp_path, capsys):
 
 def test_times():
     texts = ("0", "45", "45s", "90m", "2h", "1h30m5s")
-    assert [time_budget(text) for text in texts] == [0, 45, 45, 5400, 7200, 5405]
+    assert [time_limit(text) for text in texts] == [0, 45, 45, 5400, 7200, 5405]
     with pytest.raises(InputError):
-        time_budget("1d")
+        time_limit("1d")
     with pytest.raises(InputError, match=r"cores \(=0\) must be 1 or more"):
         RayRunner("local", cores=0)
 

@@ -97,7 +97,7 @@ def test_what_cannot_be_is_refused_before_the_folder_is_there(digits, plan, tmp_
     ("given", "words"),
     [
         (["--steps", "9"], "--steps is of --reconstruct"),
-        (["--images", "64"], "--images is of --reconstruct"),
+        (["--images", "64"], "--calibration-images is of --reconstruct"),
         (["--reconstruct", "--steps", "0"], "steps (=0) must be 1 or more"),
         (["--reconstruct", "--images", "8"], "images (=8) must be 32 or more"),
         (["--reconstruct", "--noise-aware", "--adc-bits", "6"], "has no arrays in the loop"),

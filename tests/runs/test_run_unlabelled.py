@@ -178,7 +178,7 @@ def test_too_few_images_for_a_layer_are_told_with_how_many_it_needs(tmp_path):
     [
         (["--epochs", "1"], "how many classes common.small_network:net has; say --classes N"),
         (["--classes", "10", "--epochs", "1"], "fine-tuning needs labels, and data"),
-        (["--classes", "10", "--epochs", "0", "--images", "40"], "--images is of --reconstruct"),
+        (["--classes", "10", "--epochs", "0", "--images", "40"], "--calibration-images is of --reconstruct"),
         (["--classes", "10", "--epochs", "0", "--metric", "math:dist"], "a metric needs targets, and data"),
         (
             ["--classes", "10", "--epochs", "1", "--distil-unlabelled", "500"],

@@ -9,13 +9,17 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rankfold.cli.arguments.process import few_collections, unfrozen_afterwards
 from rankfold.cli.arguments.processes import check_command, may_speak
 from rankfold.cli.words.flags import in_options
+from rankfold.cli.words.terminal import error_line, fitted_tables
 from rankfold.errors import InputError, RankfoldError, did_you_mean, in_one_line
-from rankfold.version import __version__
+
+if TYPE_CHECKING:
+    from rankfold.cli.arguments.settings import Settings
 
 # What may be wrong with a path itself: whether it is there is asked, and answered, where it is used.
 OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EIO)
@@ -42,6 +46,8 @@ COMMANDS = {
     "hardware": "descriptions of hardware: to list, to copy and edit, to check",
     "cache": "decoded images that data sets leave behind: where, how large, to clear",
     "demo": "train, compress and compare a small network on digits",
+    "doctor": "what is installed, what is missing and how to get it; devices, caches, options of a file",
+    "completion": "a script that makes bash, zsh or fish complete commands, options and names",
 }
 
 
@@ -62,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
         link = "; see"
         if words.endswith("?"):
             link = " See"
-        self.exit(2, f"rankfold: {words}{link} {self.prog} --help\n")
+        self.exit(2, f"{error_line(f'{words}{link} {self.prog} --help')}\n")
 
     def _nearest(self, message: str) -> str:
         """What was meant by a misspelt choice or option, in words; empty where nothing is like it."""
@@ -85,26 +91,50 @@ class _Parser(argparse.ArgumentParser):
         return names
 
 
-def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+class _Versions(argparse.Action):
+    """Prints versions; they are looked up only when they are asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *arguments: Any) -> NoReturn:
+        from rankfold.cli.words.versions import versions_in_words
+
+        print(versions_in_words())
+        parser.exit()
+
+
+def build_parser(*commands_known: str | None, settings: Settings | None = None) -> argparse.ArgumentParser:
     """The parser of `rankfold`.
 
     Args:
-        command: the sub-command whose arguments shall be known; None: none, the others are known by name
-            alone.
+        commands_known: the sub-commands whose arguments shall be known; the others are known by name alone.
+        settings: what the user's file says, as defaults of these.
+
+    Raises:
+        InputError: the file says something that is no option, or no value of it.
     """
     parser = _Parser(
         prog="rankfold",
         description="Compress convolutional networks for in-memory-computing arrays: group low-rank "
         "factors, SDK mapping, quantisation-aware fine-tuning, honest cycle counts.",
     )
-    parser.add_argument("--version", action="version", version=f"rankfold {__version__}")
+    parser.add_argument(
+        "--version",
+        action=_Versions,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        help="show versions: ours, and of what matters",
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--no-config", action="store_true", help="read no rankfold.toml and no pyproject.toml"
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
     for name, words in COMMANDS.items():
         # All are known by name, so that the page of help and a misspelt command list them.
         added = commands.add_parser(name, help=words)
-        if name == command:
+        if name in commands_known:
             _add_arguments(added, name)
+            if settings is not None:
+                added.set_defaults(applied=settings.apply(added, name))
     return parser
 
 
@@ -124,6 +154,26 @@ def _add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         ) from None
 
 
+def _settings(given: Sequence[str], command: str | None) -> Settings | None:
+    """What a file of options says; None: there is none, or it is not to be read.
+
+    Raises:
+        InputError: it is no such file.
+    """
+    # `doctor` shows it, whatever is wrong with it.
+    if command not in COMMANDS or command in ("doctor", "completion"):
+        return None
+    if "--no-config" in given[: given.index(command)]:
+        return None
+    try:
+        folder = Path.cwd()
+    except OSError:  # a folder that somebody has removed
+        return None
+    from rankfold.cli.arguments.settings import find_settings
+
+    return find_settings(folder, COMMANDS)
+
+
 @few_collections()
 @unfrozen_afterwards()
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -136,12 +186,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     # Looked for before parsing: only this command's module is imported.
     command = next((word for word in given if not word.startswith("-")), None)
-    options = argparse.Namespace(debug=False)
+    options = argparse.Namespace(debug=False, applied=None)
     try:
         check_command(command)
         # Already here a command's module is imported, during which a user may press Ctrl-C.
-        build_parser(command).parse_args(given, options)
-        code: int = options.run(options)
+        build_parser(command, settings=_settings(given, command)).parse_args(given, options)
+        with fitted_tables():
+            code: int = options.run(options)
         # Here, where a reader that has left is still handled below, and not at exit.
         sys.stdout.flush()
         return code
@@ -150,13 +201,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             raise
         if may_speak():
-            print(f"rankfold: {in_one_line(in_options(str(error)))}", file=sys.stderr)
+            message = in_options(str(error))
+            if options.applied is not None:
+                message = options.applied.told(message)
+            print(error_line(in_one_line(message)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         # Commands that cannot go on, or go on in another way, say so themselves.
         how = getattr(options, "interrupted", GO_ON)
         if may_speak():
-            print(f"\nrankfold: interrupted; {how}", file=sys.stderr)
+            print(f"\n{error_line(f'interrupted; {how}')}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (head, less) has left; nothing is wrong. Python would complain once more at
@@ -168,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug or error.filename is None or error.errno not in OF_PATHS:
             raise
         place = in_one_line(str(error.filename))
-        print(f"rankfold: cannot use {place}: {error.strerror}; give another path", file=sys.stderr)
+        print(error_line(f"cannot use {place}: {error.strerror}; give another path"), file=sys.stderr)
         return 2
 
 

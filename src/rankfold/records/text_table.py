@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 LEFT, RIGHT = "<", ">"
 GAP = "  "  # between two columns
 LONGEST_NAME = 60  # letters of a layer's name in a table
+
+# Headers, rows and sides -> a text.
+Drawing = Callable[[Sequence[str], Sequence[Sequence[str]], str], str]
+_drawing: ContextVar[Drawing | None] = ContextVar("drawing", default=None)
+
+
+@contextmanager
+def drawn_by(drawing: Drawing) -> Iterator[None]:
+    """Inside, `format_table` gives what `drawing` makes of a table, such as one that fits a terminal."""
+    before = _drawing.set(drawing)
+    try:
+        yield
+    finally:
+        _drawing.reset(before)
 
 
 def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]], align: str | None = None) -> str:
@@ -30,7 +46,10 @@ def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]], align: s
     others = set(sides) - {LEFT, RIGHT}
     if others:
         raise ValueError(f"align (={sides}) must consist of < and >")
-    widths = _widths([headers, *rows])
+    drawing = _drawing.get()
+    if drawing is not None:
+        return drawing(headers, rows, sides)
+    widths = column_widths([headers, *rows])
     rule = ["-" * width for width in widths]
     lines = []
     for cells in (headers, rule, *rows):
@@ -38,7 +57,7 @@ def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]], align: s
     return "\n".join(lines)
 
 
-def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
+def column_widths(lines: Sequence[Sequence[str]]) -> list[int]:
     """Letters of the longest cell of each column."""
     widths = [0] * len(lines[0])
     for cells in lines:
@@ -67,13 +86,18 @@ def with_short_names(rows: Sequence[Sequence[str]], longest: int = LONGEST_NAME)
     """
     names = {row[0] for row in rows}
     widest = max((len(name) for name in names), default=0)
-    while longest < widest and len({_shortened(name, longest) for name in names}) < len(names):
+    while longest < widest and len({shortened(name, longest) for name in names}) < len(names):
         longest += longest // 2
-    return [[_shortened(row[0], longest), *row[1:]] for row in rows]
+    return [[shortened(row[0], longest), *row[1:]] for row in rows]
 
 
-def _shortened(name: str, longest: int) -> str:
-    """A name without its middle; the end, which tells most, keeps two thirds of the letters."""
+def shortened(name: str, longest: int) -> str:
+    """A name without its middle; the end, which tells most, keeps two thirds of the letters.
+
+    Args:
+        name: of a layer, or any text.
+        longest: letters that it may have.
+    """
     if len(name) <= longest:
         return name
     end = 2 * longest // 3

@@ -137,7 +137,7 @@ def _made_again(cell: Cell, dense: _Dense, array: ArraySpec) -> tuple[Plan, int]
         if layer.kind.made_for_data and layer.kind.shares_support:
             raise InputError(
                 f"cell {cell.name} has kernel positions that its run found on data; keep the folder of "
-                "the run, and --budget 0 counts it on other hardware"
+                "the run, and --time-limit 0 counts it on other hardware"
             )
     compress_by_weights_(model, plan)
     return filled_in(plan, model), kept_parameters(model)

@@ -17,6 +17,7 @@ from rankfold.models.device import MODEL, device_of
 from rankfold.models.load import check_trusted, load_model
 from rankfold.models.pretrained import run_folder
 from rankfold.plan import Plan, check_plan
+from rankfold.progress import Progress, Silent, heard
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
 from rankfold.surgery.saving import load_
@@ -99,6 +100,7 @@ def evaluate(
     data: TrainingData | Iterable[Any],
     *,
     metric: Metric | Function | Updated | None = None,
+    progress: Progress | None = None,
 ) -> float:
     """Top-1 accuracy of a network that classifies, 0 to 1, or a metric of one's own; where its weights are.
 
@@ -108,6 +110,7 @@ def evaluate(
             target), the target (B,) the number of each sample's class, with a metric anything.
         metric: a function (outputs, targets) -> number of all samples together, or an object that sees batch
             after batch, see `Metric`; None: top-1 accuracy.
+        progress: hears how far it is, where `data` say how many images they have.
 
     Raises:
         InputError: there is no batch, or one is no such pair; or the metric fails or gives no finite number.
@@ -117,7 +120,7 @@ def evaluate(
     if isinstance(data, TrainingData):
         data.require_labels("evaluation")
         with placed(model, device):
-            batches = data.test_batches(device)
+            batches = heard(data.test_batches(device), progress or Silent(), "evaluation", data.test_images)
             if metric is None:
                 return accuracy(model, batches)
             return Metric.of(metric)(model, batches)

@@ -14,6 +14,7 @@ from rankfold.errors import InputError
 from rankfold.models.load import check_trusted, load_model, read_weights
 from rankfold.models.pretrained import file_digest
 from rankfold.plan import Plan, check_plan
+from rankfold.progress import Progress
 from rankfold.runs.evaluate import evaluate, load_data_for, load_run
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
@@ -245,6 +246,7 @@ def evaluate_folder(
     trust_code: bool = False,
     shift: int = 0,
     metric: Metric | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate the network in folder `path` on the test split of `data`.
 
@@ -256,6 +258,7 @@ def evaluate_folder(
         trust_code: whether a factory that the folder names may be imported.
         shift: pixels by which the test images are moved, see `shifted_test`.
         metric: what the network is measured by; None: top-1 accuracy.
+        progress: hears how far it is.
 
     Raises:
         InputError: the folder or the data is wrong, the data has other classes or image sizes, or the shift
@@ -265,7 +268,7 @@ def evaluate_folder(
     assert stored.data is not None  # it was asked for
     stored.data.require_labels("evaluation")
     images = shifted_test(stored.data, shift)
-    measured = evaluate(stored.model, images, metric=metric)
+    measured = evaluate(stored.model, images, metric=metric, progress=progress)
     name = "" if metric is None else metric.name
     if stored.result is None:
         return Evaluation(measured, None, len(images.test), False, shift, name)

@@ -134,7 +134,7 @@ def test_a_table_is_printed_to_be_copied(capsys, tmp_path):
         (["resnet20", "--plan", str(PLAN), "--rank", "1/8"], "omit --rank, or edit"),
         (
             ["resnet20", "--cheapest", "--method", "sdk"],
-            "--cheapest chooses the mappings itself; omit --method sdk",
+            "--cheapest chooses the mappings itself; omit --mapping sdk",
         ),
         (["resnet8", "--plan", str(PLAN)], "the plan is for another network"),
         (["resnet20", "--show-table", "mine"], "technology (=mine) must be one of"),

@@ -82,7 +82,7 @@ def test_what_a_workload_cannot_say_is_said(runs, tmp_path, capsys):
 @pytest.mark.parametrize(
     "target, options, message",
     [
-        ("csv", ["--precision", "float"], "--precision goes with --to onnx, not with csv"),
+        ("csv", ["--precision", "float"], "--onnx-format goes with --to onnx, not with csv"),
         ("onnx", ["--cell-bits", "2"], "--cell-bits goes with --to arrays, not with onnx"),
         ("dense", ["--linear"], "--linear goes with --to zigzag or csv, not with dense"),
     ],

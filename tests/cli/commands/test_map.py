@@ -158,7 +158,7 @@ def test_map_keeps_within_arrays(capsys):
         capsys.readouterr().err
     )
     assert main([*network, "--max-arrays", "300", "--method", "best"]) == 2
-    assert "--max-arrays chooses the mappings itself; omit --method best" in capsys.readouterr().err
+    assert "--max-arrays chooses the mappings itself; omit --mapping best" in capsys.readouterr().err
 
 
 def test_map_says_that_fewer_arrays_are_faster(capsys):

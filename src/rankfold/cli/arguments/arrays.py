@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rankfold.cli.arguments.old_names import also_called
 from rankfold.cli.arguments.values import adc_range, age, bit_width, checked, noise, width
 from rankfold.cost.energy import completed
 from rankfold.errors import InputError, RankfoldError
@@ -90,7 +91,7 @@ def add_bits(parser: argparse.ArgumentParser, default: Any, what: str) -> None:
         default: of `--bits`.
         what: the bits are, in words.
     """
-    parser.add_argument("--bits", type=checked(bit_width), default=default, help=what)
+    parser.add_argument("--bits", type=checked(bit_width), default=default, metavar="N", help=what)
     for one in ("weight", "input"):
         parser.add_argument(
             f"--{one}-bits",
@@ -190,6 +191,12 @@ def _add_faults_of_sums(group: Any) -> None:
         metavar="S",
         help="deviation of each sum, relative to one cell fully on",
     )
+
+
+def add_chips(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--chips`; `what` is done with them."""
+    option = parser.add_argument("--chips", type=int, default=5, metavar="N", help=what)
+    also_called(parser, option, "--repeats")
 
 
 def add_cells(parser: Any, default: str, of: str = "") -> None:

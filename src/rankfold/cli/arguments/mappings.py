@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from rankfold.cli.arguments.old_names import also_called
 from rankfold.cli.arguments.values import array_count, checked
 from rankfold.cost import AUTO, MOST_ARRAYS, Masks
 from rankfold.cost.energy import choose_mappings, counted_plan, hardware_table
@@ -19,10 +20,21 @@ RULE = (
 
 
 def add_mapping(
-    parser: argparse.ArgumentParser | argparse._ArgumentGroup, flag: str = "--method", what: str = "mapping"
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+    what: str = "mapping",
+    *,
+    once_method: bool = False,
 ) -> None:
-    """Add the choice of a mapping; None where it is not given."""
-    parser.add_argument(flag, choices=(AUTO, *MAPPINGS), help=f"{what}: {RULE}")
+    """Add `--mapping`; None where it is not given.
+
+    Args:
+        parser: what it is added to.
+        what: it is the choice of, in words.
+        once_method: whether the command called it `--method` in version 0.1.
+    """
+    option = parser.add_argument("--mapping", choices=(AUTO, *MAPPINGS), help=f"{what}: {RULE}")
+    if once_method:
+        also_called(parser, option, "--method")
 
 
 def add_most_arrays(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +42,8 @@ def add_most_arrays(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-arrays",
         type=checked(array_count),
-        metavar="P",
-        help="a mapping for each layer, such that the network needs the fewest cycles within P arrays",
+        metavar="N",
+        help="a mapping for each layer, such that the network needs the fewest cycles within N arrays",
     )
 
 
@@ -44,7 +56,7 @@ def named_mapping(mapping: str | None) -> str | None:
 
 def laid_out(options: argparse.Namespace, network: Network, plan: Plan) -> Plan:
     """The uniform plan with the mappings of the rule, unless the user named one."""
-    if named_mapping(options.method) is not None:
+    if named_mapping(options.mapping) is not None:
         return plan
     return choose_mappings(network, plan, hardware_table(plan.machine))
 
@@ -59,12 +71,12 @@ def within_arrays(
     """
     if options.max_arrays is None:
         return plan
-    named = named_mapping(options.method)
+    named = named_mapping(options.mapping)
     if named is not None:
-        raise InputError(f"--max-arrays chooses the mappings itself; omit --method {named}")
+        raise InputError(f"--max-arrays chooses the mappings itself; omit --mapping {named}")
     from rankfold.planning.exact.mappings import mappings_within  # late: SciPy's solver takes long to import
 
-    # On the arrays that are priced, so that P is the number that the output counts.
+    # On the arrays that are priced, so that it is the number that the output counts.
     table = hardware_table(plan.machine)
     counted = counted_plan(network, plan, table)
     return mappings_within(network, plan, counted, options.max_arrays, masks=masks, linear=linear)

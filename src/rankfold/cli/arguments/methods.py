@@ -55,6 +55,7 @@ def add_low_rank(parser: Parser) -> None:
     parser.add_argument("--groups", type=int, metavar="g", help="low-rank groups of every layer (default 1)")
     parser.add_argument(
         "--rank",
+        type=str,
         metavar="r",
         help="rank of every group: a number, or a fraction of the output channels such as 1/8",
     )

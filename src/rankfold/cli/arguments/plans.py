@@ -26,7 +26,7 @@ SAID_BY_A_PLAN = (
     "rank",
     "entries",
     "pointwise",
-    "method",
+    "mapping",
     "bits",
     "weight_bits",
     "input_bits",
@@ -56,6 +56,7 @@ def add_planned_network(
     parser.add_argument(
         "model",
         nargs=often,
+        metavar="MODEL",
         help=f"{MODEL_HELP}, a table of layers (.csv, .yaml), or the folder of a finished run or of save, or "
         "the name of shipped weights",
     )
@@ -92,7 +93,7 @@ def planned_network(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
 def arrays_with_accuracy(options: argparse.Namespace, arrays: OnArrays) -> OnArrays:
     """The network on its arrays, with what they keep where the run's folder has a simulation of them."""
     # A mapping of the user's lays other sums on the arrays than those that were simulated.
-    other = options.method is not None or getattr(options, "cheapest", False)
+    other = options.mapping is not None or getattr(options, "cheapest", False)
     folder = run_folder(options.model)
     if options.plan is not None or other or not folder.is_dir():
         return arrays
@@ -112,7 +113,7 @@ def uniformly_planned(options: argparse.Namespace) -> tuple[Network, Plan, Masks
         chosen_hardware(options),
         low_rank_method(options),
         bits=chosen_bits(options, _both_bits(options)),
-        mapping=named_mapping(options.method) or "sdk",
+        mapping=named_mapping(options.mapping) or "sdk",
     )
     return network, laid_out(options, network, plan), {}
 

@@ -18,13 +18,22 @@ OBJECTS_A_COLLECTION = 50_000  # new ones since the last time that Python looked
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add `--device` and `--threads`."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
-    parser.add_argument("--threads", type=int, help="processor threads (default: all)")
+    parser.add_argument(
+        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, ... (default auto)"
+    )
+    add_threads(parser)
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add `--threads`."""
+    parser.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all)")
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """Add `--seed`."""
-    parser.add_argument("--seed", type=int, default=0, help="fixes everything drawn at random (default 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="fixes everything drawn at random (default 0)"
+    )
 
 
 def prepare_process(threads: int | None = None) -> None:
@@ -91,8 +100,13 @@ def defaults_of(parser: argparse.ArgumentParser) -> dict[str, Any]:
     return defaults
 
 
-def command_line() -> str:
-    """The command that runs now, as the user would type it, for the record of a run."""
+def command_line(options: argparse.Namespace) -> str:
+    """The command that runs now, as the user would type it, for the record of a run.
+
+    What a file of options says is added, so that the record holds without the file.
+    """
     # The record of a run does not depend on how often it was stopped.
     words = [word for word in sys.argv[1:] if word != "--resume"]
+    if getattr(options, "applied", None) is not None:
+        words += options.applied.in_use(options)
     return shlex.join(["rankfold", *words])

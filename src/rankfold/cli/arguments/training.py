@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rankfold.cli.arguments.old_names import also_called
 from rankfold.cli.arguments.process import add_device, add_seed
 from rankfold.cli.arguments.processes import one_first
 from rankfold.cli.arguments.values import checked, image_size, share
@@ -38,11 +39,17 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, rate: float, data
     parser.add_argument("--data", required=data_needed, metavar="DATA", help=help_)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
     parser.add_argument(
-        "--epochs", type=int, default=epochs, help=f"passes over the training images (default {epochs})"
+        "--epochs",
+        type=int,
+        default=epochs,
+        metavar="N",
+        help=f"passes over the training images (default {epochs})",
     )
-    parser.add_argument("--batch", type=int, default=128, help="images per step (default 128)")
+    parser.add_argument("--batch", type=int, default=128, metavar="N", help="images per step (default 128)")
     learnt = "" if data_needed else f"; {UNLABELLED_RATE} with --distil-unlabelled"
-    parser.add_argument("--rate", type=float, help=f"peak learning rate (default {rate}{learnt})")
+    parser.add_argument(
+        "--rate", type=float, metavar="X", help=f"peak learning rate (default {rate}{learnt})"
+    )
     parser.set_defaults(usual_rate=rate)
     add_seed(parser)
     parser.add_argument(
@@ -74,6 +81,12 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, rate: float, data
     )
     add_device(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the run that DIR holds")
+
+
+def add_calibration_images(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--calibration-images`; `what` they are for."""
+    option = parser.add_argument("--calibration-images", type=int, metavar="N", help=what)
+    also_called(parser, option, "--images")
 
 
 def add_image_size(parser: argparse.ArgumentParser) -> None:

@@ -171,7 +171,7 @@ def age(text: str) -> float:
     return seconds(text)
 
 
-def time_budget(text: str) -> float:
+def time_limit(text: str) -> float:
     """Read `1h30m`, `90m`, `45s` or `0` as seconds.
 
     Raises:

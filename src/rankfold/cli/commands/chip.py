@@ -41,14 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--objective",
         choices=tuple(OBJECTIVES),
-        help="what is to be small (default: interval, the time between two images; a plan that was made for "
-        "this chip keeps its copies)",
+        metavar="NAME",
+        help=f"what shall be small: {', '.join(OBJECTIVES)} (default interval, the time between two images; "
+        "a plan that was made for this chip keeps its copies)",
     )
     parser.add_argument(
         "--choose-mappings",
         action="store_true",
         help="give every layer the mapping of the shortest interval on this chip (the default where neither "
-        "a plan nor --method says which)",
+        "a plan nor --mapping says which)",
     )
     parser.add_argument(
         "--check",
@@ -92,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
     options.hardware = chip.hardware
     network, plan, masks = planned_network(options)
     planned = options.plan is not None or run_folder(options.model).is_dir()
-    chosen = options.choose_mappings or not (planned or options.method not in (None, AUTO))
+    chosen = options.choose_mappings or not (planned or options.mapping not in (None, AUTO))
     found = None
     if options.objective is None and not chosen:
         found = run_as_planned(network, plan, chip, masks or None)

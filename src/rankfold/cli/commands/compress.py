@@ -65,12 +65,12 @@ BITS = 4  # where nothing is said
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("model", help=f"{MODEL_HELP}")
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     add_array(parser)
     add_method(parser)
     add_rules(parser)
     add_bits(parser, UNSET, f"of weights and activations, 1 to 8, or `float` (default {BITS})")
-    add_mapping(parser, "--mapping", "how layers are laid on the arrays")
+    add_mapping(parser, "how layers are laid on the arrays")
     _add_decomposition(parser)
     parser.add_argument(
         "--plan", type=Path, metavar="FILE", help="follow this plan instead of one (g, r) for all layers"
@@ -80,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline-epochs",
         type=int,
+        metavar="N",
         help="epochs for the dense network where it must be trained; 0 takes its weights as they are "
         f"(default {DENSE_EPOCHS}; with --epochs 0 nothing is trained unless this asks for it)",
     )
@@ -204,7 +205,7 @@ def _compress(
         reconstruction=reconstruction(options, data.train_images),
         noise=noise,
         hardware=hardware,
-        notes=RunNotes(command_line(), options.image_size),
+        notes=RunNotes(command_line(options), options.image_size),
         linear=options.linear,
         device=device,
         resume=options.resume,

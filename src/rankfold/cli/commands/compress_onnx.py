@@ -54,7 +54,7 @@ def run(options: argparse.Namespace, bits_given: bool) -> int:
         plan,
         options.out,
         feeds,
-        command=command_line(),
+        command=command_line(options),
         seed=options.seed,
         # With data and nothing else said, factors are made for them.
         for_data=options.decomposition != "svd",

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from rankfold.cli.arguments.processes import started_together
+from rankfold.cli.arguments.training import add_calibration_images
 from rankfold.errors import InputError
 
 if TYPE_CHECKING:
@@ -13,19 +14,14 @@ if TYPE_CHECKING:
 
 
 def add_reconstruction(parser: argparse.ArgumentParser) -> None:
-    """Add `--reconstruct`, `--images` and `--steps`."""
+    """Add `--reconstruct`, `--calibration-images` and `--steps`."""
     parser.add_argument(
         "--reconstruct",
         action="store_true",
         help="before fine-tuning, or with --epochs 0 instead of it, let each block learn to give the dense "
         "network's outputs on a few training images, whose labels are not looked at",
     )
-    parser.add_argument(
-        "--images",
-        type=int,
-        metavar="N",
-        help="training images that --reconstruct looks at (default 512)",
-    )
+    add_calibration_images(parser, "training images that --reconstruct looks at (default 512)")
     parser.add_argument(
         "--steps",
         type=int,
@@ -43,8 +39,8 @@ def check_reconstruction(options: argparse.Namespace) -> None:
     if not options.reconstruct:
         if options.steps is not None:
             raise InputError("--steps is of --reconstruct; add it, or omit --steps")
-        if options.images is not None:
-            raise InputError("--images is of --reconstruct; add it, or omit --images")
+        if options.calibration_images is not None:
+            raise InputError("--calibration-images is of --reconstruct; add it, or omit --calibration-images")
         return
     reconstruction(options)
     if options.noise_aware:
@@ -70,7 +66,8 @@ def reconstruction(options: argparse.Namespace, there: int | None = None) -> Rec
     given = {}
     if there is not None:
         given["images"] = max(BATCH, min(Reconstruction.images, there))
-    for name in ("images", "steps"):
-        if getattr(options, name) is not None:
-            given[name] = getattr(options, name)
+    if options.calibration_images is not None:
+        given["images"] = options.calibration_images
+    if options.steps is not None:
+        given["steps"] = options.steps
     return Reconstruction(**given)

@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for the results (default rankfold-demo)",
     )
-    parser.add_argument("--epochs", type=int, default=10, help="epochs of each fine-tuning (default 10)")
+    parser.add_argument(
+        "--epochs", type=int, default=10, metavar="N", help="epochs of each fine-tuning (default 10)"
+    )
     add_seed(parser)
     parser.set_defaults(run=run)
 

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the layer, as `rankfold map` names it; with --page the one that is shown at first",
     )
-    add_mapping(parser, what="mapping to draw, where no plan says it")
+    add_mapping(parser, "mapping to draw, where no plan says it", once_method=True)
     parser.add_argument("--compare", action="store_true", help="draw all mappings below each other")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the picture, .svg or .png")
     parser.add_argument(
@@ -116,7 +116,7 @@ def _draw_uniform(options: argparse.Namespace) -> int:
     hardware = chosen_hardware(options)
     array = hardware.array
     pair = _pair(shape, options)
-    method = named_mapping(options.method) or _usual_mapping(network, shape, hardware, pair)
+    method = named_mapping(options.mapping) or _usual_mapping(network, shape, hardware, pair)
     # A pair is shown beside the dense layer where mappings are compared.
     if pair is None and options.compare:
         panels = dense_panels(shape, array)

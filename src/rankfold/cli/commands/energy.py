@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_planned_network(parser, optional=True)
     add_rules(parser)
-    add_mapping(parser)
+    add_mapping(parser, once_method=True)
     parser.add_argument(
         "--cheapest",
         action="store_true",
@@ -68,14 +68,14 @@ def _add_adc_choice(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-drop",
         type=float,
-        metavar="P",
+        metavar="POINTS",
         help="points of accuracy that arrays may take (default 1.0)",
     )
     group.add_argument(
         "--per-layer", action="store_true", help="fewest bits for each layer; takes far longer"
     )
     group.add_argument("--images", type=int, metavar="N", help="test images to simulate (default 1,000)")
-    group.add_argument("--seed", type=int, help="of the images (default 0)")
+    group.add_argument("--seed", type=int, metavar="N", help="of the images (default 0)")
 
 
 def _chosen_adcs(options: argparse.Namespace, plan: Plan) -> AdcChoice | None:
@@ -94,8 +94,8 @@ def _chosen_adcs(options: argparse.Namespace, plan: Plan) -> AdcChoice | None:
         raise InputError("--data is for simulating a finished run; give its folder as the model")
     if options.adc_bits is not None:
         raise InputError("--data chooses the bits of the ADCs; omit --adc-bits")
-    if options.cheapest or options.method is not None:
-        raise InputError("--data simulates the run as its plan lays it out; omit --method and --cheapest")
+    if options.cheapest or options.mapping is not None:
+        raise InputError("--data simulates the run as its plan lays it out; omit --mapping and --cheapest")
     from rankfold.cli.words.progress import Bars
     from rankfold.runs.adc_bits import IMAGES, MAX_DROP, fewest_adc_bits
     from rankfold.runs.chips import LoadedRun
@@ -140,8 +140,8 @@ def run(options: argparse.Namespace) -> int:
     table = hardware_table(plan.machine)
     if options.cheapest:
         # Its own choice would be overruled layer by layer without a word.
-        if named_mapping(options.method):
-            raise InputError(f"--cheapest chooses the mappings itself; omit --method {options.method}")
+        if named_mapping(options.mapping):
+            raise InputError(f"--cheapest chooses the mappings itself; omit --mapping {options.mapping}")
         plan = cheapest_mappings(network, plan, table, masks)
     # Settled once for both networks, so that they have the same layers.
     linear = options.linear or counts_linear(network, plan)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 from rankfold.cli.arguments.metrics import add_metric, given_metric
 from rankfold.cli.arguments.models import add_factory
+from rankfold.cli.arguments.process import add_device, prepare_process
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,18 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "image's reflection (default 0)",
     )
     add_metric(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
+    add_device(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the accuracy, or the metric."""
+    from rankfold.cli.words.progress import Bars
     from rankfold.models.pretrained import run_folder
     from rankfold.report.numbers import plural
     from rankfold.runs.stored import evaluate_folder
     from rankfold.training.metric import in_words
 
+    prepare_process(options.threads)
     evaluation = evaluate_folder(
         run_folder(options.run_folder),
         options.data,
@@ -49,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
         trust_code=options.trust_code,
         shift=options.shift,
         metric=given_metric(options),
+        progress=Bars(),
     )
     if options.json:
         content = asdict(evaluation)

@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING, Any
 from rankfold.cli.arguments.models import add_checkpoint, add_classes, trained_model
 from rankfold.cli.arguments.networks import MODEL_HELP, find_network
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
-from rankfold.cli.arguments.training import UNLABELLED_HELP, add_image_size, decoded_data
-from rankfold.cli.arguments.values import checked, input_sizes
+from rankfold.cli.arguments.training import (
+    UNLABELLED_HELP,
+    add_calibration_images,
+    add_image_size,
+    decoded_data,
+)
+from rankfold.cli.arguments.values import checked, flag, given, input_sizes
 from rankfold.errors import InputError
 from rankfold.explore import LocalPool, Search, Space, explore, load_space
 from rankfold.explore.front import OBJECTIVES, QUANTITIES, chosen_objectives
@@ -72,9 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure the accuracy of the points of the front on their arrays, before any training, on N "
         "training images that nothing was calibrated on",
     )
-    parser.add_argument(
-        "--images", type=int, metavar="N", help="training images to calibrate on (default as rankfold plan)"
-    )
+    add_calibration_images(parser, "training images to calibrate on (default as rankfold plan)")
     parser.add_argument(
         "--input", type=checked(input_sizes), metavar="CxHxW", help="image size (default: the network's own)"
     )
@@ -149,9 +152,10 @@ def _runner(options: argparse.Namespace) -> Runner:
 def _networks(options: argparse.Namespace, space: Space) -> tuple[list[Network], TrainedNetworks | None]:
     """The networks, with their weights where there are data."""
     if options.data is None:
-        for name in ("checkpoint", "classes", "images", "measure"):
-            if getattr(options, name):
-                raise InputError(f"--{name} is of trained networks; give --data, too")
+        for name in given(options, ("checkpoint", "classes", "calibration_images")):
+            raise InputError(f"{flag(name)} is of trained networks; give --data, too")
+        if options.measure:
+            raise InputError("--measure is of trained networks; give --data, too")
         return [find_network(name, options.input) for name in options.networks], None
     if options.input is not None:
         raise InputError("--input is for networks without data, whose images have a size; omit it")
@@ -171,4 +175,6 @@ def _networks(options: argparse.Namespace, space: Space) -> tuple[list[Network],
         named = argparse.Namespace(**{**vars(options), "model": name})
         models.append(trained_model(named, data, device))
         networks.append(shapes_of(models[-1], data, name))
-    return networks, TrainedNetworks(models, networks, data, images=options.images, seed=options.seed)
+    return networks, TrainedNetworks(
+        models, networks, data, images=options.calibration_images, seed=options.seed
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankfold.cli.arguments.arrays import add_array, add_cells, chosen_hardware
 from rankfold.cli.arguments.models import add_factory
+from rankfold.cli.arguments.old_names import also_called
 from rankfold.errors import InputError
 from rankfold.files import check_target
 from rankfold.mapping import CELLS
@@ -40,11 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="PATH", help="the file; for arrays a new folder"
     )
-    parser.add_argument(
-        "--precision",
+    form = parser.add_argument(
+        "--onnx-format",
         choices=("float", "qdq"),
         help="of the ONNX file: without or with quantisers (default: as the run is)",
     )
+    also_called(parser, form, "--precision")
     parser.add_argument(
         "--data", metavar="DATA", help="data set with a test split, on which the ONNX file is checked"
     )
@@ -76,12 +78,14 @@ def _check_options(options: argparse.Namespace) -> None:
     """Refuse options of other targets."""
     # Refused instead of ignored: the file would not be what the user thinks it is.
     for flag, goes_with in (
-        ("precision", ("onnx",)),
+        ("onnx_format", ("onnx",)),
         ("data", ("onnx",)),
         ("linear", ("zigzag", "csv")),
     ):
         if getattr(options, flag) and options.to not in goes_with:
-            raise InputError(f"--{flag} goes with --to {' or '.join(goes_with)}, not with {options.to}")
+            raise InputError(
+                f"--{flag.replace('_', '-')} goes with --to {' or '.join(goes_with)}, not with {options.to}"
+            )
     if options.to == "arrays":
         return
     for flag in ("hardware", "array", *CELLS):
@@ -98,8 +102,8 @@ def _onnx(options: argparse.Namespace, stored: StoredNetwork) -> None:
     model, plan = stored.model, stored.plan
     # As the run is, unless the user asks for the other.
     quantised = plan.quantised
-    if options.precision is not None:
-        quantised = options.precision == "qdq"
+    if options.onnx_format is not None:
+        quantised = options.onnx_format == "qdq"
     example = example_inputs(model, plan.input, plan.inputs)
     batches: Iterator[Any] = _random(example)
     if stored.data is not None:
@@ -133,10 +137,12 @@ def _onnx(options: argparse.Namespace, stored: StoredNetwork) -> None:
 def _test_split(images: ImageData) -> Iterator[Any]:
     import torch
 
+    from rankfold.cli.words.progress import Bars
+    from rankfold.progress import heard
     from rankfold.training.batches import EVALUATION_BATCH, Batches
 
     batches = Batches(images.test, images.mean, images.std, EVALUATION_BATCH, torch.device("cpu"))
-    return iter(batches.epoch())
+    return heard(batches.epoch(), Bars(), "comparing", len(images.test))
 
 
 def _random(example: Any) -> Iterator[Any]:

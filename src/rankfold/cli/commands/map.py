@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_planned_network(parser)
     add_rules(parser)
-    add_mapping(parser)
+    add_mapping(parser, once_method=True)
     add_most_arrays(parser)
     parser.add_argument(
         "--padding", choices=("0",), help="count every layer without padding, as published tables do"
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_precision(parser)
     add_technology(parser)
-    parser.add_argument("--arrays", type=int, metavar="P", help="also run the network on a chip of P arrays")
+    parser.add_argument("--arrays", type=int, metavar="N", help="also run the network on a chip of N arrays")
     parser.add_argument(
         "--coverage",
         action="store_true",

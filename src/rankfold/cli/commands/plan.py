@@ -21,7 +21,7 @@ from rankfold.cli.arguments.models import add_checkpoint, add_classes
 from rankfold.cli.arguments.networks import MODEL_HELP
 from rankfold.cli.arguments.process import add_device, add_seed
 from rankfold.cli.arguments.technology import add_technology
-from rankfold.cli.arguments.training import UNLABELLED_HELP, add_image_size
+from rankfold.cli.arguments.training import UNLABELLED_HELP, add_calibration_images, add_image_size
 from rankfold.cli.arguments.values import checked
 from rankfold.cli.commands.plan_alds import ALDS, add_allocation, run_alds
 from rankfold.cli.commands.plan_chip import (
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("model", help=f"{MODEL_HELP}, with trained weights")
+    parser.add_argument("model", metavar="MODEL", help=f"{MODEL_HELP}, with trained weights")
     # Asked for below, as `--uniform` does without.
     parser.add_argument("--data", metavar="DATA", help=UNLABELLED_HELP)
     add_array(parser)
@@ -74,11 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_checkpoint(parser)
     add_classes(parser)
-    parser.add_argument(
-        "--images",
-        type=int,
-        metavar="N",
-        help="training images to calibrate on (default 512, or 32 where they are larger than 64x64)",
+    add_calibration_images(
+        parser, "training images to calibrate on (default 512, or 32 where they are larger than 64x64)"
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the plan (default plan.json; not with --pareto alone)"
@@ -91,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--front",
-        metavar="NAME[,NAME]",
+        metavar="NAME,...",
         help="what the front trades for predicted loss, one or two of those of --budget (default cycles)",
     )
     add_allocation(parser)

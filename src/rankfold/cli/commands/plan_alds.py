@@ -36,7 +36,7 @@ OF_THE_LOSS = (
     "study",
     "chips",
     "search_images",
-    "images",
+    "calibration_images",
     "kinds",
     "budget",
     "objective",

@@ -93,7 +93,7 @@ def problem_of(
         pointwise=options.pointwise,
         linear=options.linear,
         kinds=kinds,
-        images=options.images,
+        images=options.calibration_images,
         seed=options.seed,
         network=network,
         runner=runner,
@@ -118,7 +118,7 @@ def _checked(
         budgets,
         max_drop=max_drop,
         metric=options.metric is not None,
-        images=options.images,
+        images=options.calibration_images,
         seed=options.seed,
     )
     metric = _metric(options)

@@ -38,7 +38,7 @@ OF_THE_DATA = (
     "chips",
     "search_images",
     "checkpoint",
-    "images",
+    "calibration_images",
     "image_size",
     "kinds",
     "allocation",
@@ -71,7 +71,7 @@ def add_uniform(parser: argparse.ArgumentParser) -> None:
     # Of this group alone in the help; `--pointwise` is of the exact choice too.
     add_method(group)
     add_rules(group)
-    add_mapping(group, "--mapping", "of --uniform")
+    add_mapping(group, "of --uniform")
     group.add_argument(
         "--input", type=checked(input_sizes), metavar="CxHxW", help="image size (default: the network's own)"
     )

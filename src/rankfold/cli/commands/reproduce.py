@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rankfold.cli.arguments.old_names import also_called
 from rankfold.cli.arguments.process import prepare_process
-from rankfold.cli.arguments.values import checked, time_budget
+from rankfold.cli.arguments.values import checked, flag, time_limit
 from rankfold.cost.energy import completed
 from rankfold.errors import InputError
 from rankfold.machine import load_hardware
@@ -45,13 +46,14 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="DATA", help="where the grid's data are (default: as the grid says)"
     )
-    parser.add_argument(
-        "--budget",
-        type=checked(time_budget),
+    limit = parser.add_argument(
+        "--time-limit",
+        type=checked(time_limit),
         metavar="TIME",
         help="begin no more cells after this long, such as 90m or 1h30m; 0 only measures what is there; "
         "the same command goes on",
     )
+    also_called(parser, limit, "--budget")
     parser.add_argument(
         "--hardware",
         type=checked(load_hardware),
@@ -65,15 +67,19 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         help="run nothing: give the rows of cells.csv in --out the energy that they have on the hardware, "
         "where the folders of the runs are not kept",
     )
-    parser.add_argument("--epochs", type=int, help="of each fine-tuning (default: as the grid says)")
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="of each fine-tuning (default: as the grid says)"
+    )
     parser.add_argument("--seeds", type=int, metavar="N", help="only the first N seeds of the grid")
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
     """Where cells run, and how many at a time."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
     parser.add_argument(
-        "--threads", type=int, help="processor threads of a cell (default: all; with --ray 1)"
+        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, ... (default auto)"
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="processor threads of a cell (default: all; with --ray 1)"
     )
     parser.add_argument(
         "--ray",
@@ -122,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
                 grid,
                 out.resolve(),
                 Bars(),
-                options.budget,
+                options.time_limit,
                 options.device,
                 runner,
                 captured=options.together is not None,
@@ -191,9 +197,9 @@ def _check_compiler(device: str) -> None:
 
 def _refuse_options_of_runs(options: argparse.Namespace) -> None:
     """Refuse what only cells that are run would follow."""
-    for name in ("budget", "ray", "epochs", "seeds", "together"):
+    for name in ("time_limit", "ray", "epochs", "seeds", "together"):
         if getattr(options, name) is not None:
-            raise InputError(f"--price-again runs no cells; omit --{name}")
+            raise InputError(f"--price-again runs no cells; omit {flag(name)}")
 
 
 def _with_options(grid: Grid, options: argparse.Namespace) -> Grid:

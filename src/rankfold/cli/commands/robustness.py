@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankfold.cli.arguments.arrays import add_array, add_non_idealities, simulated_hardware
+from rankfold.cli.arguments.arrays import add_array, add_chips, add_non_idealities, simulated_hardware
 from rankfold.cli.arguments.models import add_trust
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
 from rankfold.cli.arguments.values import age
@@ -47,9 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trust(parser)
     add_array(parser)
     add_non_idealities(parser)
-    parser.add_argument(
-        "--repeats", type=int, default=5, help="chips for each value, each programmed anew (default 5)"
-    )
+    add_chips(parser, "chips for each value, each programmed anew (default 5)")
     parser.add_argument("--images", type=int, metavar="N", help="test images, drawn at random (default all)")
     add_seed(parser)
     add_device(parser)
@@ -72,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     prepare_process(options.threads)
     wanted = SimulationOptions(
         **simulated_hardware(options, list(runs.values()), [variation.name for variation in variations]),
-        repeats=options.repeats,
+        repeats=options.chips,
         images=options.images,
         # A sweep is about accuracies; the layers' errors are for `rankfold simulate`.
         layer_images=0,

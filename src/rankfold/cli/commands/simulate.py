@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from rankfold.cli.arguments.arrays import add_array, add_non_idealities, simulated_hardware
+from rankfold.cli.arguments.arrays import add_array, add_chips, add_non_idealities, simulated_hardware
 from rankfold.cli.arguments.models import add_factory
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
 from rankfold.errors import InputError
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LAYER",
         help="leave this layer to digital logic; may be repeated",
     )
-    parser.add_argument("--repeats", type=int, default=5, help="chips, each programmed anew (default 5)")
+    add_chips(parser, "chips, each programmed anew (default 5)")
     parser.add_argument("--images", type=int, metavar="N", help="test images, drawn at random (default all)")
     parser.add_argument(
         "--layer-images",
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     # Checked before the run and the data are loaded.
     wanted = SimulationOptions(
         **simulated_hardware(options, [folder]),
-        repeats=options.repeats,
+        repeats=options.chips,
         images=options.images,
         layer_images=options.layer_images,
         digital=tuple(options.digital),

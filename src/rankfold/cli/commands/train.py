@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("model", help="a zoo network or package.module:factory")
+    parser.add_argument("model", metavar="MODEL", help="a zoo network or package.module:factory")
     add_array(parser)
-    add_mapping(parser, "--mapping")
+    add_mapping(parser)
     add_technology(parser)
     add_training(parser, epochs=60, rate=0.2)
     parser.set_defaults(run=run)
@@ -64,7 +64,7 @@ def _train(
         array=kept_with_plan(options, hardware),
         mapping=named_mapping(options.mapping),
         hardware=hardware,
-        notes=RunNotes(command_line(), options.image_size),
+        notes=RunNotes(command_line(options), options.image_size),
         device=device,
         resume=options.resume,
         progress=Bars(),

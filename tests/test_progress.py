@@ -1,0 +1,25 @@
+"""How far work on batches is."""
+
+from rankfold.progress import heard
+
+
+class Told:
+    """Keeps what it hears."""
+
+    def __init__(self):
+        self.words = []
+
+    def begin(self, what, total, unit="images"):
+        self.words.append((what, total, unit))
+
+    def advance(self, count=1, detail=""):
+        self.words.append(count)
+
+    def end(self, summary=""):
+        self.words.append("end")
+
+
+def test_batches_pass_and_their_samples_are_counted():
+    told, batches = Told(), [("a", [1, 2, 3]), ("b", [4])]
+    assert list(heard(batches, told, "evaluation", 4)) == batches
+    assert told.words == [("evaluation", 4, "images"), 3, 1, "end"]
