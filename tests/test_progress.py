@@ -20,6 +20,6 @@ class Told:
 
 
 def test_batches_pass_and_their_samples_are_counted():
-    told, batches = Told(), [("a", [1, 2, 3]), ("b", [4])]
-    assert list(heard(batches, told, "evaluation", 4)) == batches
+    told, batches = Told(), [("abc", {}), ("d", {})]
+    assert list(heard(batches, told, "evaluation", 4, len)) == batches
     assert told.words == [("evaluation", 4, "images"), 3, 1, "end"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar, runtime_checkable
 
 from rankfold.arguments import Wanted
 
 Inputs = TypeVar("Inputs")
-Target = TypeVar("Target", bound=Sized)
+Target = TypeVar("Target")
 
 
 @runtime_checkable
@@ -56,20 +56,25 @@ class Silent:
 
 
 def heard(
-    batches: Iterable[tuple[Inputs, Target]], progress: Progress, what: str, total: int
+    batches: Iterable[tuple[Inputs, Target]],
+    progress: Progress,
+    what: str,
+    total: int,
+    size: Callable[[Inputs], int],
 ) -> Iterator[tuple[Inputs, Target]]:
     """The same batches, while `progress` hears how many samples are done.
 
     Args:
-        batches: pairs of inputs and a target with an entry for each sample.
+        batches: pairs of inputs and targets.
         progress: hears it.
         what: is done with them, in a few words.
         total: samples of all batches.
+        size: how many samples inputs have.
     """
     progress.begin(what, total)
     for inputs, target in batches:
         yield inputs, target
-        progress.advance(len(target))
+        progress.advance(size(inputs))
     progress.end()
 
 

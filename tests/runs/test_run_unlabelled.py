@@ -2,11 +2,13 @@
 
 import copy
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 import rankfold as rf
@@ -27,6 +29,7 @@ from rankfold.training.distillation import Distillation
 from rankfold.training.unlabelled import ArrayData
 
 ARRAY = rf.ArraySpec(32, 32)
+CPU = torch.device("cpu")
 NAME = "common.small_network:net"
 NOTHING = rf.Recipe(epochs=0)
 FEW = rf.Recipe(epochs=2, batch_size=32, peak_rate=0.01, seed=1)
@@ -264,6 +267,84 @@ def test_metrics_are_given_the_targets_of_arrays(images, dense, weights, tmp_pat
     assert result["metric"]["name"] == "same_classes" and result["metric"]["baseline"] == 1
     assert 0.8 < result["metric"]["final"] <= 1
     assert result["metric"]["final"] == pytest.approx(result["agreement"]["final"])
+
+
+@pytest.fixture(scope="module")
+def finished(images, weights, tmp_path_factory):
+    """A run without labels and training."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert main(command(images, weights, out, "--classes", "10", "--epochs", "0")) == 0
+    return out
+
+
+def evaluate(*options):
+    return ["evaluate", *map(str, options), "--threads", "1"]
+
+
+def test_finished_runs_are_compared_with_the_original_again(finished, images, weights, tmp_path, capsys):
+    given = [finished, "--model", NAME, "--data", images]
+    assert main([*evaluate(*given, "--checkpoint", weights), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["metric"] == "agreement" and found["images"] == 30 and found["same_data"]
+    assert found["accuracy"] == found["reported"] and 0 < found["reported"] < 1
+    assert main(evaluate(*given, "--checkpoint", weights)) == 0
+    assert capsys.readouterr().out.startswith("agreement 0.")
+    # The same images as arrays, of which every fifth is measured on, too.
+    pixels = torch.cat([x for x, _ in load_images(images).batches_of(load_images(images).test, CPU)])
+    np.save(tmp_path / "x.npy", pixels.repeat_interleave(5, 0).numpy())
+    arrays = [finished, "--model", NAME, "--data", tmp_path / "x.npy", "--checkpoint", weights]
+    assert main([*evaluate(*arrays), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] == found["accuracy"]
+    error = refuse(capsys, *evaluate(*given))
+    assert "compared with the original, whose weights it does not hold; give them (--checkpoint)" in error
+    other = tmp_path / "other.safetensors"
+    save_file({name: value + 1 for name, value in read_weights(weights).items()}, other)
+    error = refuse(capsys, *evaluate(*given, "--checkpoint", other))
+    assert "has other weights than the network of" in error
+    error = refuse(capsys, *evaluate(finished, "--model", NAME, "--data", "digits", "--checkpoint", weights))
+    assert "compare networks without labels and a metric; omit them" in error
+    error = refuse(capsys, *evaluate(*arrays, "--shift", "1"))
+    assert "a shift moves images, and data" in error
+
+
+def test_finished_runs_are_measured_by_targets_beside_images(finished, images, tmp_path, capsys):
+    folder = tmp_path / "images"
+    shutil.copytree(images, folder)
+    for image in folder.glob("*.png"):
+        image.with_suffix(".json").write_text("3")
+    given = [finished, "--model", NAME, "--data", folder, "--metric", "common.metrics_of_targets:threes"]
+    assert main([*evaluate(*given), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    model, _, _ = rf.load_run(finished, model=net())
+    data = load_images(images)
+    with torch.no_grad():
+        classes = torch.cat([model(x).argmax(1) for x, _ in data.batches_of(data.test, CPU)])
+    assert found["accuracy"] == float((classes == 3).float().mean()) and found["metric"] == "threes"
+    (folder / "004.json").unlink()
+    assert "004.png has no targets beside it" in refuse(capsys, *evaluate(*given))
+
+
+def test_searches_measure_agreement(images, dense, weights, tmp_path, capsys):
+    pytest.importorskip("optuna")
+    plan = ["plan", NAME, "--data", images, "--classes", "10", "--checkpoint", weights, "--array", "32x32"]
+    search = ["--search", "nsga2", "--trials", "6", "--search-images", "20", "--images", "60", "--bits", "8"]
+    options = ["--kinds", "window", "--max-cycles", "80%", "--threads", "1", "--json"]
+    assert main([str(one) for one in (*plan, *search, *options, "--out", tmp_path / "plan.json")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["measured"]["metric"] == "agreement"
+    chosen = rf.Plan.load(tmp_path / "plan.json")
+    data = load_images(images)
+    held_out = data.train.sample(20, 0, skip=60)
+    made = copy.deepcopy(dense)
+    rf.compress_(made, chosen, data, images=60)
+    rf.quantise_(made, chosen, data, images=60, reference=dense)
+    (inputs, _), *_ = data.batches_of(held_out, CPU)
+    with torch.no_grad():
+        same = (made.eval()(inputs).argmax(1) == dense.eval()(inputs).argmax(1)).float().mean()
+    assert abs(float(same) - found["measured"]["chosen"]["accuracy"]) <= 1.01 / 20
+    values = ["--outputs", "values", "--max-cycles", "80%", *search]
+    error = refuse(capsys, *plan, *values, "--out", tmp_path / "other.json")
+    assert "the network's outputs are values; give targets and a metric" in error
 
 
 def test_outputs_that_are_values_do_not_agree():

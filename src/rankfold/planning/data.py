@@ -167,8 +167,10 @@ class TrainingImages(PlanningData):
 
     def held_out(self, images: int, seed: int, skip: int, metric: Measure | None = None) -> HeldOut:
         """The next ones that it draws."""
-        if metric is None or metric.reads_targets:
+        if metric is None:
             self.data.require_labels("measuring plans", "limit the predicted loss instead (--max-loss)")
+        elif metric.reads_targets:
+            self.data.require_targets()
         # Never the test split: what was chosen by it would be no test.
         split = self.data.train.sample(images, seed, skip=skip)
         if not len(split):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rankfold.arguments import PATH, SWITCH, TEXT, takes
-from rankfold.calibration.samples import Inputs, Samples, check_iterable
+from rankfold.calibration.samples import Inputs, Samples, check_iterable, size_of
 from rankfold.errors import InputError
 from rankfold.models.device import MODEL, device_of
 from rankfold.models.load import check_trusted, load_model
@@ -118,9 +118,14 @@ def evaluate(
     # The network stays where the user has put it.
     device = device_of(model)
     if isinstance(data, TrainingData):
-        data.require_labels("evaluation")
+        if metric is None:
+            data.require_labels("accuracy", "name a metric of your own, for which they may have targets")
+        else:
+            data.require_targets()
         with placed(model, device):
-            batches = heard(data.test_batches(device), progress or Silent(), "evaluation", data.test_images)
+            batches = heard(
+                data.test_batches(device), progress or Silent(), "evaluation", data.test_images, size_of
+            )
             if metric is None:
                 return accuracy(model, batches)
             return Metric.of(metric)(model, batches)

@@ -17,7 +17,8 @@ from rankfold.training.cache import entry_of
 from rankfold.training.scaling import Scaling
 from rankfold.training.share import ALL, Share
 from rankfold.training.source import LabelledBatch, TrainingBatches, TrainingData
-from rankfold.training.sources import DIGITS, Size
+from rankfold.training.sources import DIGITS, SPLITS, Size, image_files
+from rankfold.training.targets import ImageTargets
 
 if TYPE_CHECKING:
     import torch
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """Decoded images of one split: `images` uint8 (N, H, W, C), `labels` int64 (N,)."""
+    """Decoded images of one split: `images` uint8 (N, H, W, C), `labels` int64 (N,); and `targets` beside
+    images without labels, where there are any.
+    """
 
     images: np.ndarray
     labels: np.ndarray
+    targets: ImageTargets | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,7 +48,8 @@ class ImageSplit:
         drawn = draw.permutation(len(self))
         # Sorted: reads of a mapped file then go forward through it.
         chosen = np.sort(drawn[skip : skip + count])
-        return ImageSplit(self.images[chosen], self.labels[chosen])
+        targets = None if self.targets is None else self.targets.of(chosen.tolist())
+        return ImageSplit(self.images[chosen], self.labels[chosen], targets)
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,22 @@ class ImageData(TrainingData):
     def is_labelled(self) -> bool:
         """Whether the samples have classes."""
         return self.labelled
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether there are classes, or files of targets beside images."""
+        return self.labelled or self.train.targets is not None
+
+    def require_targets(self) -> None:
+        """As all data do, and read those that lie beside images.
+
+        Raises:
+            InputError: there are none, or those of an image are missing or damaged.
+        """
+        super().require_targets()
+        for split in (self.train, self.test):
+            if split.targets is not None:
+                _ = split.targets.values
 
     def scaled(self, scaling: Scaling | None) -> ImageData:
         """The same images with another mean and deviation to be normalised by; None: with their own.
@@ -165,11 +186,19 @@ class ImageData(TrainingData):
     def batches_of(
         self, split: ImageSplit, device: torch.device, share: Share = ALL
     ) -> Iterable[LabelledBatch]:
-        """Images of a split and their labels, in its order, as the network takes them."""
+        """Images of a split, as the network takes them, and their labels, in its order; or lists of the
+        targets beside them, where there are any and no share is asked for.
+        """
         from rankfold.training.batches import Batches, evaluation_batch
 
         size = evaluation_batch(*self.input_size[1:])
-        return Batches(split, self.mean, self.std, size, device, share=share).epoch()
+        batches = Batches(split, self.mean, self.std, size, device, share=share).epoch()
+        if split.targets is None or share != ALL:
+            return batches
+        known: Any = split.targets.values
+        starts = range(0, len(known), size)
+        pairs = zip(batches, starts, strict=True)
+        return ((inputs, known[start : start + size]) for (inputs, _), start in pairs)
 
     def calibration_batches(self, images: int | None, device: torch.device, seed: int = 0) -> Iterable[Any]:
         """Training images without augmentation, in batches (B, C, H, W) to be gone through again and again.
@@ -198,7 +227,8 @@ def load_images(
         source: `digits` (shipped with scikit-learn), a folder of Parquet shards in the Hugging Face layout,
             a folder of images by split and class (`train/cat/1.png`, `test/cat/2.png`), a folder of images
             without labels (`1.png`, `2.png`, ..., of which every fifth is kept to measure on; or
-            `train/1.png`, `test/2.png`), or a hub id where there is a network.
+            `train/1.png`, `test/2.png`; with targets for a metric in `1.json` or `1.npy`), or a hub id where
+            there is a network.
         image_size: (H, W) to resize every image to (bicubic); needed when the images differ in size.
         cache: folder of decoded images; default `$RANKFOLD_CACHE`, else `~/.cache/rankfold`.
 
@@ -211,7 +241,7 @@ def load_images(
     if not entry.is_filled:
         entry.fill(source, image_size)
     meta = entry.meta()
-    return ImageData(
+    data = ImageData(
         source,
         tuple(meta["classes"]),
         ImageSplit(*entry.arrays("train")),
@@ -222,6 +252,21 @@ def load_images(
         digest=meta["digest"],
         labelled=bool(meta["classes"]),
     )
+    return data if data.is_labelled else _with_targets(data)
+
+
+def _with_targets(data: ImageData) -> ImageData:
+    """Images of a folder with the targets that lie beside them, if any do."""
+    files = image_files(data.name) or {}
+    both = ImageTargets.beside([image for images in files.values() for image in images])
+    if both is None:
+        return data
+    train, test = (
+        replace(split, targets=ImageTargets(tuple(files[name])))
+        for name, split in zip(SPLITS, (data.train, data.test), strict=True)
+    )
+    digest = hashlib.sha256(f"{data.digest} {both.digest}".encode()).hexdigest()
+    return replace(data, train=train, test=test, digest=digest)
 
 
 def check_source(source: str, image_size: Size | None) -> None:

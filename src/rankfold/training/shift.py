@@ -8,7 +8,7 @@ import numpy as np
 
 from rankfold.arguments import WHOLE, takes
 from rankfold.errors import InputError
-from rankfold.training.data import ImageData, ImageSplit
+from rankfold.training.data import ImageData
 
 # (down, right): along the sides, and along the diagonals.
 DIRECTIONS = ((1, 0), (0, 1), (-1, 0), (0, -1), (1, 1), (1, -1), (-1, -1), (-1, 1))
@@ -26,7 +26,8 @@ def shifted_test(data: ImageData, pixels: int) -> ImageData:
         pixels: by how many, along a side, or along both sides at once; 0: as they are.
 
     Raises:
-        InputError: `pixels` is negative, or an image has no more pixels along a side.
+        InputError: `pixels` is negative, an image has no more pixels along a side, or images have targets
+            beside them, which may be of places.
     """
     _, height, width = data.input_size
     if not 0 <= pixels < min(height, width):
@@ -36,11 +37,13 @@ def shifted_test(data: ImageData, pixels: int) -> ImageData:
         )
     if pixels == 0:
         return data
+    if data.test.targets is not None:
+        raise InputError("a shift moves images, and not the targets beside them; omit it")
     moved = np.array(data.test.images)  # (N, H, W, C)
     for start, direction in enumerate(DIRECTIONS):
         own = moved[start :: len(DIRECTIONS)]
         own[:] = _moved(own, pixels * direction[0], pixels * direction[1])
-    return replace(data, test=ImageSplit(moved, data.test.labels))
+    return replace(data, test=replace(data.test, images=moved))
 
 
 def _moved(images: np.ndarray, down: int, right: int) -> np.ndarray:

@@ -92,7 +92,8 @@ class TrainingData(ABC):
         if not self.has_targets:
             raise InputError(
                 f"a metric needs targets, and data {self.name} have none; give an array called targets, or "
-                "several called targets.NAME, in a .npz file beside the inputs, or images by split and class"
+                "several called targets.NAME, in a .npz file beside the inputs, NAME.json or NAME.npy beside "
+                "each image of a folder, or images by split and class"
             )
 
     def few(self, images: int, seed: int) -> TrainingData:

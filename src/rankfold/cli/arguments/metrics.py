@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rankfold.calibration.outputs import OutputModel
     from rankfold.training.metric import Metric
 
 
@@ -29,6 +30,17 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
         "over dimension 1 or DIM, or values of any other sort, whose channels are in DIM (default: one "
         "output of shape (images, classes) is scores, all else values)",
     )
+
+
+def taken_for(options: argparse.Namespace) -> OutputModel | None:
+    """What `--outputs` says; None: as is usual.
+
+    Raises:
+        InputError: it is not to be understood.
+    """
+    from rankfold.calibration.outputs import OutputModel
+
+    return None if options.outputs is None else OutputModel.parse(options.outputs)
 
 
 def given_metric(options: argparse.Namespace) -> Metric | None:

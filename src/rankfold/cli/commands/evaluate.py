@@ -7,8 +7,8 @@ import json
 import sys
 from dataclasses import asdict
 
-from rankfold.cli.arguments.metrics import add_metric, given_metric
-from rankfold.cli.arguments.models import add_factory
+from rankfold.cli.arguments.metrics import add_metric, add_outputs, given_metric
+from rankfold.cli.arguments.models import add_checkpoint, add_factory
 from rankfold.cli.arguments.process import add_device, prepare_process
 
 
@@ -20,7 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of a finished run or of save, or the name of shipped weights",
     )
     add_factory(parser)
-    parser.add_argument("--data", required=True, metavar="DATA", help="data set with a test split")
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="DATA",
+        help="data set with a test split; without labels the outputs are compared with the original "
+        "network's, unless there are targets for --metric",
+    )
     parser.add_argument(
         "--shift",
         type=int,
@@ -30,13 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "image's reflection (default 0)",
     )
     add_metric(parser)
+    add_outputs(parser)
     add_device(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the accuracy, or the metric."""
+    """Print the accuracy, the metric, or the likeness to the original network."""
     from rankfold.cli.words.progress import Bars
     from rankfold.models.pretrained import run_folder
     from rankfold.report.numbers import plural
@@ -52,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
         trust_code=options.trust_code,
         shift=options.shift,
         metric=given_metric(options),
+        checkpoint=options.checkpoint,
+        outputs=options.outputs,
         progress=Bars(),
     )
     if options.json:

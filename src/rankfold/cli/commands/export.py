@@ -142,7 +142,7 @@ def _test_split(images: ImageData) -> Iterator[Any]:
     from rankfold.training.batches import EVALUATION_BATCH, Batches
 
     batches = Batches(images.test, images.mean, images.std, EVALUATION_BATCH, torch.device("cpu"))
-    return heard(batches.epoch(), Bars(), "comparing", len(images.test))
+    return heard(batches.epoch(), Bars(), "comparing", len(images.test), len)
 
 
 def _random(example: Any) -> Iterator[Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankfold.cli.arguments.arrays import chosen_bits, kept_with_plan
 from rankfold.cli.arguments.budgets import given_budgets, named_kinds
-from rankfold.cli.arguments.metrics import given_metric
+from rankfold.cli.arguments.metrics import given_metric, taken_for
 from rankfold.cli.arguments.models import trained_model
 from rankfold.cli.arguments.process import prepare_process
 from rankfold.cli.arguments.training import decoded_data
@@ -48,6 +48,8 @@ def problem_of(
     Raises:
         InputError: no plan could be made for what is asked.
     """
+    from rankfold.planning.accuracy import agreement
+    from rankfold.planning.data import planning_data
     from rankfold.planning.exact.slots import layer_slots
     from rankfold.planning.forecast.situation import Situation
     from rankfold.planning.problem import planning_problem
@@ -64,9 +66,12 @@ def problem_of(
     data = decoded_data(options)
     if metric is not None:
         data.require_targets()
-    elif options.search is not None or (options.max_drop is not None and drops_after(options)):
-        data.require_labels("measuring plans", "limit the predicted loss instead (--max-loss)")
+    elif options.max_drop is not None and drops_after(options):
+        data.require_labels("foreseeing accuracy", "omit --after-epochs")
     model = trained_model(options, data, device)
+    if options.search is not None and metric is None and not data.is_labelled:
+        # Refuses outputs that nothing could be measured by, before minutes of calibration.
+        agreement(model, planning_data(data, device), taken_for(options), options.seed)
     network = shapes_of(model, data, options.model)
     slots = layer_slots(network, hardware.array if isinstance(hardware, Hardware) else hardware, bits)
     situation = Situation.of(model, data, network.name, [slot.entry for slot in slots])

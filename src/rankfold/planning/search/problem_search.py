@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from rankfold.calibration.outputs import OutputModel
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.array import COLUMNS
 from rankfold.plan import Plan
-from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
+from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy, agreement
 from rankfold.planning.exact import CYCLES, Candidate, LayerChoices, solve
 from rankfold.planning.problem import PlanningProblem
 from rankfold.planning.search.result import MeasuredPlan, SearchResult
@@ -72,6 +73,10 @@ def search_problem(
     problem = replace(problem, choices=tuple(by_itself(layer) for layer in problem.choices))
     solve(problem.candidates, problem.budgets)  # refuses what no plan can keep, before any is measured
     measured = problem.accuracy.under(measure)
+    if measured.metric is None and not measured.data.is_labelled:
+        # As without labels for a drop; asked here, since a problem alone does not know that it is searched.
+        by = agreement(problem.model, measured.data, OutputModel.parse(problem.outputs), measure.seed)
+        measured = measured.under(measure, metric=by)
 
     def accuracy(chosen: Sequence[Candidate]) -> float:
         return measured(problem.plan(chosen))
