@@ -3,7 +3,7 @@
 Usage: python benchmarks/chip_figures.py [--network resnet8] [--chip rram-22nm] [--out docs/images]
 
 Writes chip-floor-plan.svg and chip-timeline.svg, as `rankfold chip NETWORK --chip NAME --page FILE` has them:
-4 bits, the mappings of the shortest interval. No data, no seed; nothing is measured.
+4 bits, mappings chosen for the chip. No data, no seed; nothing is measured.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from itertools import product
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from common.chips import FAST, chip, chips, networks
 from rankfold.chip.best import OBJECTIVES, run_on_chip
@@ -19,6 +20,7 @@ from rankfold.chip.traffic import links_between
 from rankfold.cost.energy import hardware_table, network_energy, precise_plan
 from rankfold.errors import InputError
 from rankfold.machine import ChipSpec, OffChip, Writing, chip_names, load_chip
+from rankfold.mapping import MAPPINGS
 from rankfold.plan import Plan, uniform_plan
 from rankfold.workload import ConvShape, Network, zoo_network
 from rankfold.workload.flow import INPUT, FlowRecorder
@@ -53,6 +55,39 @@ def test_mappings_of_the_shortest_interval_are_those_of_brute_force(
             mappings.interval(described.arrays)
     else:
         assert mappings.interval(described.arrays) == best
+
+
+@given(networks(), chips(), st.sampled_from(sorted(OBJECTIVES)))
+@settings(EXAMPLES, max_examples=8)
+def test_mappings_that_are_chosen_are_no_worse_than_one_for_all_layers(
+    network: Network, described: ChipSpec, objective: str
+) -> None:
+    plan = uniform_plan(network, described.hardware, bits=4)
+    worth = OBJECTIVES[objective]
+    try:
+        best = worth(run_on_chip(network, plan, described, objective=objective, choose_mappings=True))
+    except InputError:
+        best = None
+    for mapping in MAPPINGS:
+        simple = uniform_plan(network, described.hardware, bits=4, mapping=mapping)
+        try:
+            run = run_on_chip(network, simple, described, objective=objective)
+        except InputError:
+            continue
+        assert best is not None and best <= worth(run) * (1 + 1e-12)
+
+
+def test_links_do_not_make_the_default_slower_than_one_mapping() -> None:
+    described, network = load_chip("isaac"), zoo_network("resnet8")
+    plan = uniform_plan(network, described.hardware, bits=4)
+    chosen = run_on_chip(network, plan, described, choose_mappings=True)
+    assert "interconnect" in chosen.limit
+    # Mappings of the shortest interval on the arrays alone are slower here, on any number of them.
+    study = ChipStudy(network, plan, described, choose_mappings=True)
+    arrays = study.mappings.fewest
+    while arrays <= described.arrays:
+        assert study.staying(arrays).interval > chosen.interval
+        arrays *= 2
 
 
 @pytest.mark.parametrize("stride, padding, kernel, height", list(product((1, 2), (0, 1), (1, 3), (5, 8))))

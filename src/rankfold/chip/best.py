@@ -2,16 +2,20 @@
 
 More arrays make copies, and copies make traffic: whoever hands all arrays of a large chip to a small network
 is limited by links. So several numbers of arrays are tried, from those that the weights need to all of them,
-each twice the one before, and one number between the best one and its neighbours after the other. Where it is
-not the interval that is to be small, mappings of few conversions are tried, too, each for several intervals.
+each twice the one before, and one number between the best one and its neighbours after the other.
+
+Mappings of the shortest interval on the arrays alone may make more traffic than others. So the plan as it is,
+one mapping for all layers, and mappings of few conversions, for several intervals, are tried, too. Where the
+interval is to be small, none is tried whose arrays alone take longer than what is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rankfold.chip.run import ChipRun
+from rankfold.chip.run import NS, ChipRun
 from rankfold.chip.study import ChipStudy
 from rankfold.cost.planned import Masks
 from rankfold.errors import InputError
@@ -30,6 +34,7 @@ OBJECTIVES: dict[str, Callable[[ChipRun], float]] = {
     **FIGURES,
     "energy-delay": lambda run: run.total_energy * run.latency,
 }
+Worth = Callable[[ChipRun], tuple[float, float]]  # what tells runs apart, the less the better
 SLOWER = (1, 2, 4, 16, 64)  # times the shortest interval, for which mappings of few conversions are tried
 NEAR = 1.1  # times the arrays, from which on no number between is tried
 
@@ -39,7 +44,8 @@ class _Tried:
     """Runs by their number of arrays, and why there is none."""
 
     study: ChipStudy
-    worth: Callable[[ChipRun], tuple[float, float]]
+    worth: Worth
+    plan: Plan | None
     runs: dict[int, ChipRun | str]
 
     def at(self, arrays: int) -> None:
@@ -47,7 +53,7 @@ class _Tried:
         if arrays in self.runs:
             return
         try:
-            self.runs[arrays] = self.study.staying(arrays)
+            self.runs[arrays] = self.study.staying(arrays, self.plan)
         except InputError as error:
             self.runs[arrays] = str(error)
 
@@ -86,7 +92,8 @@ def run_on_chip(
         objective: one of `OBJECTIVES`.
         within: the most of any of `FIGURES`: runs that keep these go before those that do not, and of the
             latter those that exceed them least.
-        choose_mappings: whether layers get the mappings of the shortest interval instead of the plan's.
+        choose_mappings: whether layers get other mappings than the plan's where these are found better: never
+            worse than the plan's, or than one mapping for all layers.
 
     Raises:
         InputError: an array of the chip holds no weight of a layer; weights do not stay, and the chip has no
@@ -100,22 +107,38 @@ def run_on_chip(
             f"the plan leaves no layer of {network.name} on arrays, so that there is nothing to run"
         )
     worth = _worth(objective, within or {})
-    tried = _Tried(study, worth, {})
-    arrays = study.mappings.fewest
-    while arrays < chip.arrays:
+    tried = _tried(study, worth, None, study.mappings.fewest)
+    runs = [tried.found[tried.best]] if tried.found else []
+    if choose_mappings:
+        runs += _otherwise(study, worth, runs, objective)
+    if not runs:
+        why = str(tried.runs[chip.arrays])
+        plans = [simple.plan for simple in study.mappings.simple] if choose_mappings else [None]
+        return min((study.layer_by_layer(why, plan) for plan in plans), key=worth)
+    return _bounded(study, min(runs, key=worth))
+
+
+def _tried(study: ChipStudy, worth: Worth, plan: Plan | None, fewest: int) -> _Tried:
+    """Runs on several numbers of arrays, from the fewest to all of them.
+
+    Args:
+        study: the network on the chip.
+        worth: what tells runs apart.
+        plan: with the mappings of all layers; None: those of the shortest interval on each number of arrays.
+        fewest: arrays without which weights cannot stay.
+    """
+    tried = _Tried(study, worth, plan, {})
+    arrays = fewest
+    while arrays < study.chip.arrays:
         tried.at(arrays)
         arrays *= 2
-    tried.at(chip.arrays)
-    if not tried.found:
-        return study.layer_by_layer(str(tried.runs[chip.arrays]))
-    _between(tried)
-    best = tried.found[tried.best]
-    if choose_mappings and objective != INTERVAL and study.mappings.fewest <= chip.arrays:
-        best = min((best, *_frugal(study)), key=worth)
-    return _bounded(study, best)
+    tried.at(study.chip.arrays)
+    if tried.found:
+        _between(tried)
+    return tried
 
 
-def _worth(objective: str, within: Mapping[str, float]) -> Callable[[ChipRun], tuple[float, float]]:
+def _worth(objective: str, within: Mapping[str, float]) -> Worth:
     """What tells runs apart, the less the better: by how much they exceed limits, then the objective."""
 
     def worth(run: ChipRun) -> tuple[float, float]:
@@ -157,14 +180,40 @@ def _between(tried: _Tried) -> None:
             tried.at(arrays)
 
 
-def _frugal(study: ChipStudy) -> Iterator[ChipRun]:
-    """Runs with mappings of few conversions, for longer and longer intervals."""
-    least = study.mappings.interval(study.chip.arrays)
+def _otherwise(study: ChipStudy, worth: Worth, known: Sequence[ChipRun], objective: str) -> Iterator[ChipRun]:
+    """Runs with other mappings than those of the shortest interval, where they may be better.
+
+    Args:
+        study: the network on the chip.
+        worth: what tells runs apart.
+        known: the best run with mappings of the shortest interval, if any runs.
+        objective: what is to be small.
+    """
+    arrays = study.chip.arrays
+    # us that other runs have to beat.
+    beaten = math.inf
+    if objective == INTERVAL:
+        beaten = min((run.interval for run in known if worth(run)[0] <= 1), default=math.inf)
+    for simple in study.mappings.simple:
+        if simple.fewest > arrays:
+            continue
+        # Arrays alone take so long, whatever their number, places and traffic.
+        if study.time(simple.plan, simple.interval(arrays)) >= beaten:
+            continue
+        tried = _tried(study, worth, simple.plan, simple.fewest)
+        if tried.found:
+            yield tried.found[tried.best]
+    if study.mappings.fewest > arrays:
+        return
+    least = study.mappings.interval(arrays)
     for times in SLOWER:
         try:
-            yield study.frugal(least * times)
+            run = study.frugal(least * times)
         except InputError:
             continue  # no room for what waits
+        yield run
+        if NS * run.read_time * least * times >= beaten:
+            return
 
 
 def _bounded(study: ChipStudy, run: ChipRun) -> ChipRun:

@@ -12,7 +12,7 @@ At a price of its own this is the best choice (Everett 1963); what is left of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -25,10 +25,11 @@ from rankfold.cost.choice import (
     runs_by_weight,
     window_options,
 )
-from rankfold.cost.makespan import Load
+from rankfold.cost.makespan import Load, least_time
 from rankfold.cost.planned import Masks, bits_of
 from rankfold.cost.stored import stored_stage
 from rankfold.errors import InputError
+from rankfold.mapping import MAPPINGS
 from rankfold.plan import LayerPlan, Plan
 from rankfold.workload import Network
 
@@ -98,6 +99,28 @@ class _Needs:
         return int(needed[order[self._first_options]].sum())
 
 
+@dataclass(frozen=True)
+class SimplePlan:
+    """A plan that chooses nothing layer by layer.
+
+    Attributes:
+        plan: the plan.
+        loads: (tiles, activations of each) of all its stored matrices.
+    """
+
+    plan: Plan
+    loads: tuple[Load, ...]
+
+    @property
+    def fewest(self) -> int:
+        """Arrays without which its weights cannot stay."""
+        return sum(tiles for tiles, _ in self.loads)
+
+    def interval(self, arrays: int) -> int:
+        """The least activations between two images on so many arrays, no fewer than `fewest`."""
+        return least_time(self.loads, arrays)
+
+
 class ChipMappings:
     """What every layer needs under each of its mappings, for any number of arrays.
 
@@ -116,11 +139,12 @@ class ChipMappings:
         runs = runs_by_weight(network)
         for name, own in runs.items():
             entry, mask = plan.layer(name), masks.get(name)
-            options = [mapping_option(own, plan.array, entry, mask)]
+            options = {entry.mapping: mapping_option(own, plan.array, entry, mask)}
             if free and len(own) == 1 and not own[0].shares:
-                options = [*mapping_options(own, plan.array, entry, mask)]
-                options += window_options(own, plan.array, entry, mask)
-            self._choices[name] = [_option(plan, entry, option, len(own)) for option in options]
+                others = (*mapping_options(own, plan.array, entry, mask),)
+                others += window_options(own, plan.array, entry, mask)
+                options |= {option.mapping: option for option in others}
+            self._choices[name] = [_option(plan, entry, option, len(own)) for option in options.values()]
         self._needs = _Needs(self._choices.values()) if self._choices else None
 
     @property
@@ -189,6 +213,22 @@ class ChipMappings:
         return plan, self._needs.of_cheapest(worth, needed)
 
     @cached_property
+    def simple(self) -> tuple[SimplePlan, ...]:
+        """Plans that choose nothing layer by layer: the plan as it is, and with one of `MAPPINGS` for every
+        layer that can have it; of those that store the same tiles for the same activations the first.
+        """
+        found: dict[tuple[tuple[Load, ...], ...], SimplePlan] = {}
+        for name in (None, *MAPPINGS):
+            # The first option of a layer is that of the plan.
+            chosen = {}
+            for layer, options in self._choices.items():
+                chosen[layer] = next((one for one in options if one.mapping == name), options[0])
+            loads = tuple(one.loads for one in chosen.values())
+            plan = self._mapped({layer: one.mapping for layer, one in chosen.items()})
+            found.setdefault(loads, SimplePlan(plan, tuple(load for own in loads for load in own)))
+        return tuple(found.values())
+
+    @cached_property
     def _options(self) -> list[_Option]:
         """Those of all layers, one after another."""
         return [option for options in self._choices.values() for option in options]
@@ -200,6 +240,10 @@ class ChipMappings:
             own = zip(worths[first : first + len(options)], options, strict=True)
             chosen[name] = min(own, key=lambda one: one[0])[1].mapping
             first += len(options)
+        return self._mapped(chosen)
+
+    def _mapped(self, chosen: Mapping[str, str]) -> Plan:
+        """The plan with mappings by layer; others keep theirs."""
         layers = []
         for layer in self._plan.layers:
             layers.append(replace(layer, mapping=chosen.get(layer.name, layer.mapping)))

@@ -8,7 +8,7 @@ from rankfold.chip.kept import best_plan, laid_out, mappings_of, placed_on, pric
 from rankfold.chip.layer_by_layer import run_layer_by_layer
 from rankfold.chip.lodging import lodged
 from rankfold.chip.placement import Placement, place_copies
-from rankfold.chip.run import ChipRun, Pipeline
+from rankfold.chip.run import NS, ChipRun, Pipeline
 from rankfold.chip.timing import timing
 from rankfold.chip.traffic import Traffic, traffic, with_lodgings
 from rankfold.cost.energy.pricing import precise_plan
@@ -32,7 +32,7 @@ class ChipStudy:
         plan: what its layers become.
         chip: the chip, whose arrays go before those of the plan.
         masks: the weights that pattern-pruned layers keep; None: those of the plan.
-        choose_mappings: whether layers get the mappings of the shortest interval instead of the plan's.
+        choose_mappings: whether layers may have other mappings than the plan's.
 
     Raises:
         InputError: an array of the chip holds no weight of a layer.
@@ -57,15 +57,23 @@ class ChipStudy:
             # Its arrays hold no weight, or not this plan's.
             raise InputError(f"chip {chip.name}: hardware: {error}") from None
 
-    def staying(self, arrays: int) -> ChipRun:
+    def staying(self, arrays: int, plan: Plan | None = None) -> ChipRun:
         """The network with weights that stay, on so many arrays.
+
+        Args:
+            arrays: at most so many.
+            plan: with the mappings of its layers, one of `mappings`; None: those of the shortest interval.
 
         Raises:
             InputError: it needs more, or more room in buffers.
         """
-        run = self._run(best_plan(self.mappings, arrays))
+        run = self._run(best_plan(self.mappings, arrays) if plan is None else plan)
         placement, sent = placed_on(run.graph, self.chip, arrays)
         return replace(run, pipeline=_pipeline(run, placement, sent))
+
+    def time(self, plan: Plan, activations: int) -> float:
+        """us of so many activations, one after another, under a plan of `mappings`."""
+        return NS * activations * self._run(plan).read_time
 
     def frugal(self, interval: int) -> ChipRun:
         """The network with weights that stay, its mappings of few conversions for an interval of so many
@@ -111,11 +119,12 @@ class ChipStudy:
             )
         return replace(run, pipeline=_pipeline(run, placement, traffic(run.graph, placement, self.chip)))
 
-    def layer_by_layer(self, why: str) -> ChipRun:
+    def layer_by_layer(self, why: str, plan: Plan | None = None) -> ChipRun:
         """The network with weights that are written for each image.
 
         Args:
             why: they do not stay, in words.
+            plan: with the mappings of its layers; None: those of the plan.
 
         Raises:
             InputError: the chip has no memory from which they could be written.
@@ -124,7 +133,7 @@ class ChipStudy:
             raise InputError(
                 f"{why}; {self.chip.name} has no memory beside it from which they could be written"
             )
-        run = self._run(self._plan)
+        run = self._run(plan or self._plan)
         layers = run_layer_by_layer(run.graph, run.placed, run.activity, self.chip, run.read_time)
         return replace(run, layer_by_layer=layers, why_not_pipelined=why)
 

@@ -40,7 +40,7 @@ class PlanChoice:
         budgets: that a plan is made under, for each size of arrays.
         kinds: what layers may become under budgets; None: all.
         network: the only one that it is for; None: all of them.
-        free: whether layers get the mappings of the shortest interval on each chip instead of the plan's.
+        free: whether layers get mappings chosen for each chip instead of the plan's.
     """
 
     name: str

@@ -11,7 +11,7 @@ from rankfold.chip.best import INTERVAL, OBJECTIVES, run_as_planned, run_on_chip
 from rankfold.chip.check import Check, check_schedule
 from rankfold.chip.run import ChipRun
 from rankfold.cli.arguments.arrays import add_bits
-from rankfold.cli.arguments.chips import named_chip
+from rankfold.cli.arguments.chips import named_chip, naming_columns
 from rankfold.cli.arguments.mappings import add_mapping
 from rankfold.cli.arguments.methods import add_rules
 from rankfold.cli.arguments.plans import add_planned_network, planned_network
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--choose-mappings",
         action="store_true",
-        help="give every layer the mapping of the shortest interval on this chip (the default where neither "
+        help="choose the mapping of every layer for this chip and the objective (the default where neither "
         "a plan nor --mapping says which)",
     )
     parser.add_argument(
@@ -91,7 +91,8 @@ def run(options: argparse.Namespace) -> int:
         check_page(options.page)
     # The arrays are the chip's, with every figure that they have.
     options.hardware = chip.hardware
-    network, plan, masks = planned_network(options)
+    with naming_columns(options.chip):
+        network, plan, masks = planned_network(options)
     planned = options.plan is not None or run_folder(options.model).is_dir()
     chosen = options.choose_mappings or not (planned or options.mapping not in (None, AUTO))
     found = None

@@ -47,7 +47,7 @@ class ChipPlanning:
     Attributes:
         planning: the plan with its copies, and what it was chosen from; its solution has the proven bound.
         run: as `rankfold chip` finds it.
-        dense: the network kept dense, with the mappings of the shortest interval.
+        dense: the network kept dense, as `run_on_chip` finds it with mappings chosen.
         limits: the most of the chip's own figures, by `chip.best.FIGURES`: us, us and pJ.
     """
 
