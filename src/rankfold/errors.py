@@ -15,6 +15,10 @@ class InputError(RankfoldError, ValueError):
     """A value, flag, shape or file content is wrong; the message says what, where and what would be right."""
 
 
+class NarrowArrayError(InputError):
+    """Not one weight fits in a row of an array; whoever knows the file that describes it names the field."""
+
+
 class UnsupportedLayerError(RankfoldError, ValueError):
     """A layer has an attribute that cannot be carried over exactly, so no work was started."""
 

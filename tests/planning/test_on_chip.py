@@ -16,7 +16,7 @@ from rankfold.chip.energy import chip_table
 from rankfold.chip.study import ChipStudy
 from rankfold.errors import InputError
 from rankfold.machine import load_chip
-from rankfold.plan import Plan
+from rankfold.plan import Plan, uniform_plan
 from rankfold.planning.exact import Budget, Candidate, LayerChoices
 from rankfold.planning.mappings_alone import mapping_choices
 from rankfold.planning.on_chip.costs import ChipCosts
@@ -110,6 +110,11 @@ def test_budgets_that_cannot_be_kept_are_refused_in_one_sentence() -> None:
     with pytest.raises(InputError, match=r"no plan was found with energy of at most .* the nearest has"):
         least = mapping_plan_on_chip(network, described, objective="energy").run.total_energy
         mapping_plan_on_chip(network, described, Budget("energy", 0.97 * least), objective="energy")
+    few = replace(described, cores=replace(described.cores, count=1))
+    dense = uniform_plan(network, few.hardware, bits=4)
+    fewest = ChipStudy(network, dense, few, choose_mappings=True).mappings.fewest
+    with pytest.raises(InputError, match=rf"the 16 arrays of rram-22nm: they need {fewest} at least, and"):
+        mapping_plan_on_chip(network, few, objective="energy")
     with pytest.raises(InputError, match="arrays is no budget or objective on a chip"):
         check_for_chip([Budget("arrays", 3)], None)
 

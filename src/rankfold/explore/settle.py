@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankfold.errors import InputError
+from rankfold.errors import InputError, NarrowArrayError
 from rankfold.explore.evaluate import PlannedFor, Plans
 from rankfold.explore.fields import array_with
 from rankfold.explore.space import Space
@@ -93,6 +93,8 @@ class Settling:
             else:
                 try:
                     yield number, choice.plan(network, array)
+                except NarrowArrayError as error:
+                    yield number, f"hardware/array (={array}): {error}"
                 except InputError as error:
                     # A setting may not fit some arrays; a file that is no plan of the network is a slip.
                     if choice.file is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rankfold.arguments import Wanted
-from rankfold.errors import InputError
+from rankfold.errors import InputError, NarrowArrayError
 from rankfold.workload.shape import is_count
 
 CODINGS = ("offset", "differential")
@@ -149,7 +149,7 @@ class ArraySpec:
         """The array as a mapping sees it: columns counted in weights, none of which is split over two arrays.
 
         Raises:
-            InputError: not one weight of `weight_bits` fits in a row.
+            NarrowArrayError: not one weight of `weight_bits` fits in a row.
         """
         if self.cell_bits is None:
             return self
@@ -158,7 +158,7 @@ class ArraySpec:
             usable -= 1  # the reference column
         columns = usable // self.columns_per_weight(weight_bits)
         if columns < 1:
-            raise InputError(
+            raise NarrowArrayError(
                 f"array columns (={self.columns}) do not hold one weight of {weight_bits} bits in cells of "
                 f"{self.cell_bits}; use a wider array or more bits per cell"
             )

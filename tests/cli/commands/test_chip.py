@@ -9,7 +9,7 @@ import json
 import pytest
 
 from rankfold.cli.main import main
-from rankfold.machine import chip_names, load_chip
+from rankfold.machine import chip_names, chip_text, hardware_text, load_chip
 from rankfold.workload import zoo_network
 
 
@@ -90,3 +90,24 @@ def test_what_is_refused_is_said_in_one_sentence(capsys, arguments, sentence):
     complaint = capsys.readouterr().err
     assert sentence in complaint
     assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["chip", "resnet8"],
+        ["chip", "resnet8", "--groups", "2", "--rank", "1/4"],
+        ["plan", "resnet8", "--mappings-only"],
+    ],
+)
+def test_arrays_too_narrow_for_a_weight_are_named_by_their_place(command, capsys, tmp_path):
+    path = tmp_path / "narrow.yaml"
+    hardware = hardware_text("sram-22nm").replace("columns: {value: 64,", "columns: {value: 4,")
+    (tmp_path / "four.yaml").write_text(hardware.replace("mux: {value: 8,", "mux: {value: 4,"))
+    path.write_text(chip_text("sram-22nm").replace("hardware: sram-22nm", "hardware: four.yaml"))
+    assert main([*command, "--chip", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"rankfold: {path}: hardware/array/columns: array columns (=4) do not hold one weight"
+    )
+    assert said.count("\n") == 1

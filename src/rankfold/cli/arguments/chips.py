@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from rankfold.cost.energy import completed
-from rankfold.errors import InputError
+from rankfold.errors import InputError, NarrowArrayError
 from rankfold.machine import ChipSpec, load_chip
 
 
@@ -19,3 +22,21 @@ def named_chip(name: str) -> ChipSpec:
     except InputError as error:
         raise InputError(f"{name}: hardware: {error}") from None
     return chip
+
+
+@contextmanager
+def naming_columns(name: str | None) -> Iterator[None]:
+    """Name the field of the chip's file where a row of its arrays holds no weight.
+
+    Args:
+        name: the chip as the user named it; None: there is none, and what is said stays as it is.
+
+    Raises:
+        InputError: it holds none.
+    """
+    try:
+        yield
+    except NarrowArrayError as error:
+        if name is None:
+            raise
+        raise InputError(f"{name}: hardware/array/columns: {error}") from None

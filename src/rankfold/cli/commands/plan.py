@@ -16,6 +16,7 @@ from rankfold.cli.arguments.arrays import (
     read_files,
 )
 from rankfold.cli.arguments.budgets import add_budgets, add_kinds, given_budgets
+from rankfold.cli.arguments.chips import naming_columns
 from rankfold.cli.arguments.metrics import add_metric, add_outputs
 from rankfold.cli.arguments.models import add_checkpoint, add_classes
 from rankfold.cli.arguments.networks import MODEL_HELP
@@ -170,7 +171,8 @@ def run(options: argparse.Namespace) -> int:
     on_chip: tuple[Budget, ...] = ()
     if chip is not None:
         on_chip, budgets = of_the_chip(budgets)
-    problem, situation = problem_of(options, chip or hardware, budgets, learnt, progress)
+    with naming_columns(options.chip):
+        problem, situation = problem_of(options, chip or hardware, budgets, learnt, progress)
     if chip is not None and out is not None:
         tell(options, solved_on_chip(problem, chip, on_chip, progress), out)
         return 0

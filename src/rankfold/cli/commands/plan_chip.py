@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankfold.cli.arguments.arrays import chosen_bits, given_noise, read_files
-from rankfold.cli.arguments.chips import named_chip
+from rankfold.cli.arguments.chips import named_chip, naming_columns
 from rankfold.cli.arguments.networks import find_network
 from rankfold.cli.arguments.values import flag, given
 from rankfold.cli.commands.plan_uniform import OF_THE_DATA, refuse_setting
@@ -93,7 +93,7 @@ def run_mappings_on_chip(options: argparse.Namespace, chip: ChipSpec, budgets: t
     from rankfold.planning.exact.budget import quantity_named
     from rankfold.planning.on_chip.plan import mapping_plan_on_chip
 
-    with natives_silenced():
+    with natives_silenced(), naming_columns(options.chip):
         found = mapping_plan_on_chip(
             network,
             chip,

@@ -99,6 +99,11 @@ class ChipCosts:
         """Activations of the busiest tile of any candidate: an interval that needs no copies."""
         return max(int(loads.longest.max()) for loads in self._loads)
 
+    @property
+    def fewest(self) -> int:
+        """Arrays without which weights of no choice stay."""
+        return sum(int(loads.arrays(self.longest).min()) for loads in self._loads)
+
     def candidates(self, interval: int) -> list[list[Candidate]]:
         """The candidates of each layer, with the arrays that each needs for an interval, in activations."""
         found = []

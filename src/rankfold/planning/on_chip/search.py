@@ -307,7 +307,14 @@ class ChipSearch:
         return " and ".join(parts) or "weights that stay"
 
     def _out_of_reach(self) -> str:
-        chip = self._costs.chip
+        chip, fewest = self._costs.chip, self._costs.fewest
+        if fewest > chip.arrays:
+            return (
+                f"weights of no plan of these layers stay on the {chip.arrays:,} arrays of {chip.name}: they "
+                f"need {fewest:,} at least, and plans whose weights are written anew for each image are not "
+                "looked for; take a chip with more arrays, or plan for its arrays alone (--hardware) and run "
+                "that plan (rankfold chip --plan)"
+            )
         return (
             f"no plan of these layers has {self._budgets()} on the {chip.arrays:,} arrays of {chip.name}, "
             "even if nothing were sent and nobody waited; allow more"
