@@ -84,7 +84,7 @@ def agreement(
         raise InputError(
             "without targets plans are measured by how often the most likely class is the original's, and "
             "the network's outputs are values; give targets and a metric, limit the predicted loss instead "
-            "(max_loss, --max-loss), or say that they are classes (--outputs scores:1)"
+            "(max_loss), or say that they are classes (outputs='scores:1')"
         )
     return Likeness(model, output_loss(model, sample, taken_for))
 

@@ -26,6 +26,9 @@ OPTIONS = {
         "--trust-code, or name what builds the network yourself"
     ),
     "linear=True": "--linear",
+    "(max_loss), or say that they are classes (outputs='scores:1')": (
+        "(--max-loss), or say that they are classes (--outputs scores:1)"
+    ),
     "metric=function": "--metric package.module:function",
     "factory='package.module:factory'": "--model package.module:factory",
     "Give the network itself (model=), or name it in the run, run(..., name='package.module:factory')": (
