@@ -114,11 +114,43 @@ def test_wrong_files_are_one_sentence_that_names_file_and_key(folder, capsys, co
     assert message in complaint and str(file) in complaint
 
 
-def test_a_complaint_about_what_the_file_says_names_the_file(folder, capsys):
+def test_what_is_for_all_commands_is_left_out_where_it_does_not_go(folder, capsys):
     file = folder / "rankfold.toml"
-    file.write_text("bits = 4\n")
+    assert main(["map", "resnet20-cifar10-4bit", "--json"]) == 0
+    plain = capsys.readouterr().out
+    file.write_text("bits = 4\ninput = '3x8x8'\n")
+    assert main(["map", "resnet20-cifar10-4bit", "--json"]) == 0
+    out, told = capsys.readouterr()
+    assert out == plain
+    for option in ("--bits", "--input"):
+        assert f"{file} says {option}, which is left out here: {option} does not go with the folder" in told
+
+
+def test_a_chip_leaves_out_arrays_of_the_file(folder, capsys):
+    file = folder / "rankfold.toml"
+    assert main(["chip", "resnet8", "--chip", "isaac", "--csv", "--bits", "8"]) == 0
+    alone = capsys.readouterr().out
+    file.write_text('array = "64x64"\nhardware = "sram-22nm"\n')
+    assert main(["chip", "resnet8", "--chip", "isaac", "--csv", "--bits", "8"]) == 0
+    assert capsys.readouterr().out == alone
+
+
+def test_what_is_typed_or_of_the_command_is_refused_as_ever(folder, capsys):
+    file = folder / "rankfold.toml"
+    file.write_text("[map]\nbits = 4\n")
     complaint = refuse(capsys, "map", "resnet20-cifar10-4bit")
     assert "--bits does not go with the folder of a run" in complaint and f"{file} says --bits" in complaint
+    file.write_text("bits = 4\n")
+    complaint = refuse(capsys, "map", "resnet20-cifar10-4bit", "--bits", "3")
+    assert "--bits does not go with the folder of a run" in complaint and str(file) not in complaint
+
+
+def test_a_data_set_for_all_commands_asks_none_for_more_work(folder, capsys):
+    assert main(["energy", "resnet8", "--csv"]) == 0
+    plain = capsys.readouterr().out
+    (folder / "rankfold.toml").write_text('data = "digits"\n')
+    assert main(["energy", "resnet8", "--csv"]) == 0
+    assert capsys.readouterr() == (plain, "")
 
 
 def test_a_table_of_another_type_is_told(folder, capsys):

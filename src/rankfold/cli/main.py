@@ -174,6 +174,38 @@ def _settings(given: Sequence[str], command: str | None) -> Settings | None:
     return find_settings(folder, COMMANDS)
 
 
+def _run(given: Sequence[str], command: str | None, options: argparse.Namespace) -> int:
+    """Parse and run a command; what its file says for all commands and this one refuses is left out.
+
+    Args:
+        given: what was typed.
+        command: the word of it that names a command.
+        options: filled with what was parsed.
+
+    Raises:
+        RankfoldError: see the command.
+    """
+    settings = _settings(given, command)
+    while True:
+        vars(options).update(applied=None)
+        build_parser(command, settings=settings).parse_args(given, options)
+        try:
+            with fitted_tables():
+                code: int = options.run(options)
+            return code
+        except InputError as error:
+            message = in_options(str(error))
+            refused = options.applied and options.applied.refused(message, options)
+            if settings is None or not refused:
+                raise
+            if may_speak():
+                note = f"{settings.path} says --{refused}, which is left out here: {message}"
+                print(in_one_line(note), file=sys.stderr)
+            settings = settings.without(refused)
+            vars(options).clear()
+            options.debug = False
+
+
 @few_collections()
 @unfrozen_afterwards()
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -190,9 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_command(command)
         # Already here a command's module is imported, during which a user may press Ctrl-C.
-        build_parser(command, settings=_settings(given, command)).parse_args(given, options)
-        with fitted_tables():
-            code: int = options.run(options)
+        code = _run(given, command, options)
         # Here, where a reader that has left is still handled below, and not at exit.
         sys.stdout.flush()
         return code
@@ -203,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if may_speak():
             message = in_options(str(error))
             if options.applied is not None:
-                message = options.applied.told(message)
+                message = options.applied.told(message, options)
             print(error_line(in_one_line(message)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:

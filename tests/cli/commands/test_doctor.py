@@ -31,7 +31,7 @@ def test_doctor_says_what_is_installed(capsys, tmp_path, monkeypatch):
         found["devices"][0]["name"] == "cpu" and str(torch.get_num_threads()) in found["devices"][0]["what"]
     )
     assert found["caches"]["folder"] == str(tmp_path / "cache") and found["caches"]["images"] == 0
-    assert found["settings"] == {"file": None, "options": {}}
+    assert found["settings"] == {"file": None, "options": {}, "commands": {}}
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out
     assert "all that is needed is there" in told and versions["numpy"] in told
@@ -53,7 +53,12 @@ def test_doctor_says_what_a_file_of_options_says_and_what_is_wrong_with_it(capsy
     file = tmp_path / "rankfold.toml"
     file.write_text('array = "64x64"\n[compress]\nepochs = 4\n')
     settings = examined(capsys)["settings"]
+    counts = settings.pop("commands")
     assert settings == {"file": str(file), "options": {"array": "64x64", "compress.epochs": 4}}
+    assert {"map", "compress"} <= set(counts["array"]) and "cache" not in counts["array"]
+    assert main(["doctor"]) == 0 and "array counts in: map, energy" in capsys.readouterr().out
+    file.write_text("[map]\nepochs = 4\n")
+    assert "[map] epochs is no option of map" in examined(capsys, code=1)["settings"]["error"]
     file.write_text("array = ")
     assert "is not valid TOML" in examined(capsys, code=1)["settings"]["error"]
 

@@ -8,7 +8,8 @@
     epochs = 4
 
 It is looked for in the working folder, then in the folders above; the first one found counts. What is given
-on the command line goes before the file, and what the file says before the defaults.
+on the command line goes before the file, and what the file says before the defaults. What is for all
+commands is left out where a command does not have it, or says that it does not go with what was typed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ TABLE = "rankfold"  # of [tool.*] in a pyproject.toml
 OF_ONE_CALL = frozenset(
     {"json", "csv", "list", "show", "show-table", "help", "resume", "plan", "include", "exclude", "digital"}
     | {"vary", "learn-from", "price-again"}
+)
+# What asks a command for other work, and is therefore no default of it unless its own table says so:
+# `energy --data` simulates for minutes.
+OF_OWN_TABLES = {"energy": frozenset({"data"})}
+# Of a message that complains of options that do not go together, and not of a value.
+REFUSES = re.compile(
+    r"\b(goe?s? with|says? nothing|omit|is (of|for) |the chip says|looks at no|chooses the|simulates the)"
 )
 
 
@@ -60,8 +68,10 @@ class Settings:
         given = dict(self.shared)
         own = self.of_command.get(command, {})
         given.update(own)
-        applied = Applied(self)
+        applied = Applied(self, command)
         for name, value in given.items():
+            if name not in own and name in OF_OWN_TABLES.get(command, ()):
+                continue
             option = parser._option_string_actions.get(f"--{name}")
             # Most commands lack some of what others take.
             if option is not None:
@@ -70,6 +80,10 @@ class Settings:
                 hint = did_you_mean(name, (text.removeprefix("--") for text in parser._option_string_actions))
                 raise InputError(f"{self.path}: [{command}] {name} is no option of {command}{hint}")
         return applied
+
+    def without(self, name: str) -> Settings:
+        """The same without one of the options for all commands."""
+        return replace(self, shared={key: value for key, value in self.shared.items() if key != name})
 
     def _apply_one(
         self,
@@ -95,6 +109,7 @@ class Settings:
             raise InputError(f"{self.path}: {name} (={value}): {error.message}") from None
         option.required = False
         parser.set_defaults(**vars(filled))
+        applied.names[option.dest] = name
         applied.words[option.dest] = word
         applied.values.update(vars(filled))
 
@@ -124,33 +139,62 @@ class Applied:
 
     Attributes:
         settings: the file.
+        command: the name of the command.
         values: field -> value.
+        names: field -> the option as the file names it.
         words: field -> the option as it would be typed.
     """
 
     settings: Settings
+    command: str
     values: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
 
     def in_use(self, options: argparse.Namespace) -> list[str]:
         """The options of the file that nothing on the command line went before, as they would be typed."""
-        unset = object()
-        words = []
-        for name, word in self.words.items():
-            if getattr(options, name, unset) == self.values.get(name):
-                words.append(word)
-        return words
+        return [self.words[name] for name in self._fields_in_use(options)]
 
-    def told(self, message: str) -> str:
+    def refused(self, message: str, options: argparse.Namespace) -> str | None:
+        """The option for all commands that a complaint says does not go with what was typed, by its name.
+
+        None: it complains of something else, of a value, of the command's own table, or of several options of
+        the file, which contradict each other.
+        """
+        said = self._complained_of(message, options)
+        if len(said) != 1 or not REFUSES.search(message):
+            return None
+        name = self.names[said[0]]
+        if name in self.settings.of_command.get(self.command, ()):
+            return None
+        return name
+
+    def told(self, message: str, options: argparse.Namespace) -> str:
         """A complaint, and that the file says what it complains of, where it does."""
-        names = [word.partition("=")[0] for word in self.words.values()]
-        said = [name for name in names if re.search(rf"{name}(?![\w-])", message)]
+        said = [_flag(self.words[name]) for name in self._complained_of(message, options)]
         if not said:
             return message
         return (
-            f"{message} ({self.settings.path} says {' and '.join(said)}; put it in a table of each command "
-            "that shall have it, or give --no-config before the command)"
+            f"{message} ({self.settings.path} says {' and '.join(said)}; mend it there, or give --no-config "
+            "before the command)"
         )
+
+    def _complained_of(self, message: str, options: argparse.Namespace) -> list[str]:
+        """The fields of the options in use that a complaint names."""
+        said = []
+        for name in self._fields_in_use(options):
+            if re.search(rf"(?<![\w-]){_flag(self.words[name])}(?![\w-])", message):
+                said.append(name)
+        return said
+
+    def _fields_in_use(self, options: argparse.Namespace) -> list[str]:
+        unset = object()
+        return [name for name in self.words if getattr(options, name, unset) == self.values.get(name)]
+
+
+def _flag(word: str) -> str:
+    """The option of `--array=64x64`."""
+    return word.partition("=")[0]
 
 
 def find_settings(folder: Path, commands: Iterable[str]) -> Settings | None:

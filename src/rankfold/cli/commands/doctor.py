@@ -107,6 +107,8 @@ def _machine(found: Mapping[str, Any]) -> str:
     if settings["options"]:
         said = ", ".join(f"{name} = {value}" for name, value in settings["options"].items())
     lines.append(f"options of {settings['file'] or 'no file'}: {settings.get('error', said)}")
+    for name, commands in settings["commands"].items():
+        lines.append(f"  {name} counts in: {', '.join(commands) or 'no command'}")
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import shlex
@@ -10,10 +11,13 @@ import sys
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rankfold.cli.words.versions import version_of
 from rankfold.errors import InputError
+
+if TYPE_CHECKING:
+    from rankfold.cli.arguments.settings import Settings
 
 OURS = "rankfold"
 FOR_DEVELOPERS = "dev"  # an extra that users need not hear of
@@ -148,21 +152,42 @@ def caches() -> dict[str, Any]:
 
 
 def settings(commands: tuple[str, ...]) -> dict[str, Any]:
-    """The file of options that counts in the working folder, and what is wrong with it."""
+    """The file of options that counts in the working folder, which commands take what, and what is wrong."""
     from rankfold.cli.arguments.settings import find_settings
 
+    nothing: dict[str, Any] = {"file": None, "options": {}, "commands": {}}
     try:
         found = find_settings(Path.cwd(), commands)
+        if found is None:
+            return nothing
+        taken = _taken(found, commands)
     except InputError as error:
-        return {"file": None, "options": {}, "error": str(error)}
+        return {**nothing, "error": str(error)}
     except OSError:  # a working folder that somebody has removed
-        found = None
-    if found is None:
-        return {"file": None, "options": {}}
+        return nothing
     options = {**found.shared}
     for command, own in found.of_command.items():
         options.update({f"{command}.{name}": value for name, value in own.items()})
-    return {"file": str(found.path), "options": options}
+    return {"file": str(found.path), "options": options, "commands": taken}
+
+
+def _taken(found: Settings, commands: tuple[str, ...]) -> dict[str, list[str]]:
+    """The commands that take each option which a file has for all.
+
+    Raises:
+        InputError: a command takes no such value, or its own table has what is no option of it.
+    """
+    from rankfold.cli.main import build_parser
+
+    taken: dict[str, list[str]] = {name: [] for name in found.shared}
+    parser = build_parser(*commands, settings=found)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command, its in action.choices.items():
+                for name in its.get_default("applied").names.values():
+                    if name in taken:
+                        taken[name].append(command)
+    return taken
 
 
 def examined(commands: tuple[str, ...]) -> dict[str, Any]:
