@@ -1,6 +1,6 @@
 """How far work on batches is."""
 
-from rankfold.progress import heard
+from rankfold.progress import counted, heard
 
 
 class Told:
@@ -23,3 +23,9 @@ def test_batches_pass_and_their_samples_are_counted():
     told, batches = Told(), [("abc", {}), ("d", {})]
     assert list(heard(batches, told, "evaluation", 4, len)) == batches
     assert told.words == [("evaluation", 4, "images"), 3, 1, "end"]
+
+
+def test_items_pass_and_are_counted():
+    told = Told()
+    assert list(counted("ab", told, "laying out", 2)) == ["a", "b"]
+    assert told.words == [("laying out", 2, "layers"), 1, 1, "end"]

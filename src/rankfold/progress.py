@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from rankfold.arguments import Wanted
 
 Inputs = TypeVar("Inputs")
+Item = TypeVar("Item")
 Target = TypeVar("Target")
 
 
@@ -75,6 +76,25 @@ def heard(
     for inputs, target in batches:
         yield inputs, target
         progress.advance(size(inputs))
+    progress.end()
+
+
+def counted(
+    items: Iterable[Item], progress: Progress, what: str, total: int, unit: str = "layers"
+) -> Iterator[Item]:
+    """The same items, while `progress` hears how many are done.
+
+    Args:
+        items: each a unit of the work.
+        progress: hears it.
+        what: is done with them, in a few words.
+        total: how many they are.
+        unit: what they are, in the plural.
+    """
+    progress.begin(what, total, unit)
+    for item in items:
+        yield item
+        progress.advance()
     progress.end()
 
 

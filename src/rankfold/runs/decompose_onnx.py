@@ -15,6 +15,7 @@ from rankfold.calibration.onnx import Feed, Runner, layer_moments, output_errors
 from rankfold.errors import InputError
 from rankfold.files import check_vacant, replacing_folder, write_json
 from rankfold.plan.plan import Plan
+from rankfold.progress import Progress, Silent, counted
 from rankfold.runs.cost_record import NetworkCost, dense_cost, network_cost
 from rankfold.surgery.onnx.decompose import decompose_onnx
 from rankfold.surgery.onnx.kinds import DecomposedLayer
@@ -63,6 +64,7 @@ def decompose_to_folder(
     command: str = "",
     seed: int = 0,
     for_data: bool = True,
+    progress: Progress | None = None,
 ) -> Decomposition:
     """Write `model.onnx`, `plan.json` and `decomposition.json` into `folder`.
 
@@ -77,19 +79,21 @@ def decompose_to_folder(
         seed: of the random inputs.
         for_data: with `feeds`, make factors that keep the layers' outputs on them, instead of those nearest
             to the weights.
+        progress: hears how far it is.
 
     Raises:
         InputError: the folder is not empty, the plan does not fit, or the inputs do not.
     """
+    progress = progress or Silent()
     target = Path(folder)
     # Before any work: decomposing for data can take minutes.
     check_vacant(target)
     moments = None
     if feeds is not None and for_data:
-        moments = _moments(source, plan, feeds)
-    model, layers = decompose_onnx(source, plan, moments)
+        moments = _moments(source, plan, feeds, progress)
+    model, layers = decompose_onnx(source, plan, moments, progress)
     # On the calibration inputs where there are any, else on random ones: both are said with the error.
-    outputs, inputs = _compared(source, model, feeds, seed)
+    outputs, inputs = _compared(source, model, feeds, seed, progress)
     before = source.file.parameters
     after = before
     for layer in layers:
@@ -119,7 +123,9 @@ def decompose_to_folder(
     return decomposition
 
 
-def _moments(source: OnnxNetwork, plan: Plan, feeds: Sequence[Feed]) -> Mapping[str, PatchMoments]:
+def _moments(
+    source: OnnxNetwork, plan: Plan, feeds: Sequence[Feed], progress: Progress
+) -> Mapping[str, PatchMoments]:
     """Those of the inputs of layers whose weights can be made for data."""
     wanted = set()
     for layer in plan.layers:
@@ -127,19 +133,23 @@ def _moments(source: OnnxNetwork, plan: Plan, feeds: Sequence[Feed]) -> Mapping[
             wanted.add(layer.name)
     # A weight may have several places, whose moments are those of one layer.
     places = [place for place in source.layers if place.shape.weight in wanted]
-    return layer_moments(source, places, feeds)
+    batches = counted(feeds, progress, "looking at inputs", len(feeds), "batches")
+    return layer_moments(source, places, batches)
 
 
 def _compared(
-    source: OnnxNetwork, model: Any, feeds: Sequence[Feed] | None, seed: int
+    source: OnnxNetwork, model: Any, feeds: Sequence[Feed] | None, seed: int, progress: Progress
 ) -> tuple[dict[str, float] | None, str]:
     """The relative error of each output, and what it was measured on, in words."""
     runners = _runners(source, model)
     if runners is None:
         return None, NOT_COMPARED
     if feeds is not None:
-        return output_errors(*runners, feeds), "the calibration inputs"
-    drawn = random_feeds(source, RANDOM_BATCHES, seed)
+        batches = counted(feeds, progress, "comparing", len(feeds), "batches")
+        return output_errors(*runners, batches), "the calibration inputs"
+    drawn = counted(
+        random_feeds(source, RANDOM_BATCHES, seed), progress, "comparing", RANDOM_BATCHES, "batches"
+    )
     return output_errors(*runners, drawn), f"{RANDOM_BATCHES} batches of normal numbers, seed {seed}"
 
 

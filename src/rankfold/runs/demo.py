@@ -29,7 +29,7 @@ VARIANTS: dict[str, Method] = {
 }
 
 
-def run_demo(out: Path, epochs: int, seed: int, progress: Progress) -> dict[str, Path]:
+def run_demo(out: Path, epochs: int, seed: int, progress: Progress, device: str = "auto") -> dict[str, Path]:
     """Train ResNet-8 on 8x8 digits, then quantise it to 4 bits dense, plain low-rank and group low-rank.
 
     The arrays are 32x32. What an earlier call with the same arguments finished is not done again.
@@ -39,6 +39,7 @@ def run_demo(out: Path, epochs: int, seed: int, progress: Progress) -> dict[str,
         epochs: of fine-tuning; the dense network is trained twice as long.
         seed: of everything drawn at random.
         progress: hears how far it is.
+        device: `auto`, `cpu`, `cuda`, ...
 
     Returns:
         The run folder of each variant, by its name.
@@ -63,6 +64,7 @@ def run_demo(out: Path, epochs: int, seed: int, progress: Progress) -> dict[str,
         notes=notes,
         resume=True,
         progress=progress,
+        device=device,
     )
     # Its last weights; all three variants begin with these, so that only the method differs.
     weights = StoredWeights(baseline / run_files.WEIGHTS)
@@ -81,5 +83,6 @@ def run_demo(out: Path, epochs: int, seed: int, progress: Progress) -> dict[str,
             notes=notes,
             resume=True,
             progress=progress,
+            device=device,
         )
     return folders

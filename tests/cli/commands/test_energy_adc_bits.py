@@ -71,6 +71,9 @@ def test_what_was_chosen_is_priced(capsys, finished, choice):
     ("options", "message"),
     [
         (["--max-drop", "2"], "--max-drop says nothing without --data; add it"),
+        (["--device", "cpu"], "--device says nothing without --data; add it"),
+        (["--threads", "1"], "--threads says nothing without --data; add it"),
+        (["--data", "digits", "--threads", "0"], "threads (=0) must be 1 or more"),
         (["--data", "digits", "--adc-bits", "5"], "--data chooses the bits of the ADCs; omit --adc-bits"),
         (["--data", "digits", "--cheapest"], "as its plan lays it out"),
         (["--data", "digits", "--max-drop", "-1"], "must be from 0 to 100 points"),

@@ -16,7 +16,7 @@ from rankfold.errors import InputError
 OBJECTS_A_COLLECTION = 50_000  # new ones since the last time that Python looked for garbage
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: argparse._ActionsContainer) -> None:
     """Add `--device` and `--threads`."""
     parser.add_argument(
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, ... (default auto)"
@@ -24,7 +24,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     add_threads(parser)
 
 
-def add_threads(parser: argparse.ArgumentParser) -> None:
+def add_threads(parser: argparse._ActionsContainer) -> None:
     """Add `--threads`."""
     parser.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all)")
 

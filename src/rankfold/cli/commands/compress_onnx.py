@@ -13,6 +13,7 @@ from rankfold.cli.arguments.arrays import chosen_hardware
 from rankfold.cli.arguments.mappings import named_mapping
 from rankfold.cli.arguments.methods import low_rank_method
 from rankfold.cli.arguments.process import command_line
+from rankfold.cli.words.progress import Bars
 from rankfold.cost.energy import NOT_SIMULATED, choose_mappings, hardware_table
 from rankfold.errors import InputError
 from rankfold.plan import LowRank, Plan, check_plan, coverage, uniform_plan
@@ -58,6 +59,7 @@ def run(options: argparse.Namespace, bits_given: bool) -> int:
         seed=options.seed,
         # With data and nothing else said, factors are made for them.
         for_data=options.decomposition != "svd",
+        progress=Bars(),
     )
     print(_table(made))
     print(f"decomposed network: {options.out / 'model.onnx'}")

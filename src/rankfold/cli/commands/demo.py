@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from rankfold import run_files
-from rankfold.cli.arguments.process import add_seed, prepare_process
+from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
 
 TITLE = "Digits: dense, plain low-rank and group low-rank"
 
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--epochs", type=int, default=10, metavar="N", help="epochs of each fine-tuning (default 10)"
     )
     add_seed(parser)
+    add_device(parser)
     parser.set_defaults(run=run)
 
 
@@ -33,8 +34,8 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.cli.words.report import show_report
     from rankfold.runs.demo import run_demo
 
-    prepare_process()
-    folders = run_demo(options.out, options.epochs, options.seed, Bars())
+    prepare_process(options.threads)
+    folders = run_demo(options.out, options.epochs, options.seed, Bars(), options.device)
     page = options.out.resolve() / run_files.REPORT
     show_report(dict(folders.items()), page, TITLE)
     return 0

@@ -13,6 +13,7 @@ from rankfold.cli.arguments.arrays import add_precision
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_rules
 from rankfold.cli.arguments.plans import add_planned_network, arrays_with_accuracy, planned_network
+from rankfold.cli.arguments.process import add_device, prepare_process
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.words.energy import component_table_in_words, energy_csv, energy_summary, energy_table
 from rankfold.cli.words.hardware import hardware_in_words, not_counted_in_words
@@ -76,6 +77,7 @@ def _add_adc_choice(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--images", type=int, metavar="N", help="test images to simulate (default 1,000)")
     group.add_argument("--seed", type=int, metavar="N", help="of the images (default 0)")
+    add_device(group)
 
 
 def _chosen_adcs(options: argparse.Namespace, plan: Plan) -> AdcChoice | None:
@@ -85,8 +87,8 @@ def _chosen_adcs(options: argparse.Namespace, plan: Plan) -> AdcChoice | None:
         InputError: an option is of no use, or the network is no finished run.
     """
     if options.data is None:
-        for flag in ("max_drop", "per_layer", "images", "seed"):
-            if getattr(options, flag) not in (None, False):
+        for flag in ("max_drop", "per_layer", "images", "seed", "device", "threads"):
+            if getattr(options, flag) not in (None, False, "auto"):
                 raise InputError(f"--{flag.replace('_', '-')} says nothing without --data; add it")
         return None
     folder = run_folder(options.model)
@@ -100,11 +102,12 @@ def _chosen_adcs(options: argparse.Namespace, plan: Plan) -> AdcChoice | None:
     from rankfold.runs.adc_bits import IMAGES, MAX_DROP, fewest_adc_bits
     from rankfold.runs.chips import LoadedRun
 
+    prepare_process(options.threads)
     max_drop = options.max_drop
     if max_drop is None:
         max_drop = MAX_DROP
     return fewest_adc_bits(
-        LoadedRun.load(folder, options.data, progress=Bars()),
+        LoadedRun.load(folder, options.data, options.device, progress=Bars()),
         plan.machine,
         max_drop=max_drop,
         per_layer=options.per_layer,

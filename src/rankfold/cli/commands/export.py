@@ -169,11 +169,12 @@ def _random(example: Any) -> Iterator[Any]:
 
 def _arrays(options: argparse.Namespace, stored: StoredNetwork) -> None:
     """Write what to program into every array, and count it."""
+    from rankfold.cli.words.progress import Bars
     from rankfold.export.array_images.images import write_arrays
 
     # The image of an array depends on its cells, which the plan need not name.
     plan = stored.plan.on(chosen_hardware(options, stored.plan))
-    written = write_arrays(stored.model, plan, options.out)
+    written = write_arrays(stored.model, plan, options.out, Bars())
     print(
         f"{stored.factory}: {written.arrays:,} arrays of {plan.array} with {written.cells:,} cells, "
         f"{written.activations:,} activations an image: {options.out}"

@@ -25,6 +25,7 @@ from rankfold.models.device import MODEL
 from rankfold.nn.quantised import QuantConv2d, QuantLayer
 from rankfold.nn.quantisers import Quantiser
 from rankfold.plan.plan import PLAN, Plan
+from rankfold.progress import Progress, Silent, counted
 from rankfold.records.schema import schema_validator
 from rankfold.simulator import CellCoding, InputCoding, planned_mappings
 from rankfold.simulator.cells import array_columns, tile_cells
@@ -51,7 +52,9 @@ class ArrayExport:
 
 
 @takes(model=MODEL, plan=PLAN, folder=PATH)
-def write_arrays(model: nn.Module, plan: Plan, folder: str | Path) -> ArrayExport:
+def write_arrays(
+    model: nn.Module, plan: Plan, folder: str | Path, progress: Progress | None = None
+) -> ArrayExport:
     """Write `placement.json`, `digital.npz` and one `.npz` for each array into a new or empty folder.
 
     All of them appear together at the end; what an earlier, killed export left half-made is removed.
@@ -60,6 +63,7 @@ def write_arrays(model: nn.Module, plan: Plan, folder: str | Path) -> ArrayExpor
         model: the network after `compress_` and `quantise_`, with its weights; it is left as it is.
         plan: its plan, every layer of which has bits.
         folder: where to write.
+        progress: hears how far it is.
 
     Returns:
         How much was written.
@@ -82,8 +86,9 @@ def write_arrays(model: nn.Module, plan: Plan, folder: str | Path) -> ArrayExpor
     layers: dict[str, QuantLayer] = {name: modules[name] for name in mappings}
     # The digital steps first: what they cannot say is refused before any array is laid out.
     program = write_program(model, layers, plan.input, plan.inputs)
+    progress = progress or Silent()
     images = _Images(plan.array)
-    for name, runs in mappings.items():
+    for name, runs in counted(mappings.items(), progress, "laying out", len(mappings)):
         for size, mapping in runs.items():
             images.add_layer(name, layers[name], size, mapping)
     content = _content(plan, program, images)
@@ -91,7 +96,8 @@ def write_arrays(model: nn.Module, plan: Plan, folder: str | Path) -> ArrayExpor
     schema_validator("rankfold.export.array_images", SCHEMA).validate(content)
     with replacing_folder(target, last=PLACEMENT) as made:
         (made / FOLDER).mkdir()
-        for number, cells in enumerate(images.cells):
+        cells_of = counted(images.cells, progress, "writing", len(images.cells), "arrays")
+        for number, cells in enumerate(cells_of):
             (made / _file(number)).write_bytes(_npz({"cells": cells}))
         (made / DIGITAL).write_bytes(_npz(program.constants | images.biases))
         text = json.dumps(content, separators=(",", ":"))

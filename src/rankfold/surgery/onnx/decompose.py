@@ -10,6 +10,7 @@ from rankfold.calibration.moments import PatchMoments
 from rankfold.errors import InputError
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan, check_plan
+from rankfold.progress import Progress, Silent
 from rankfold.surgery.onnx.kinds import DecomposedLayer, StoredLayer, onnx_of
 from rankfold.surgery.onnx.unused import drop_unused_
 from rankfold.workload.onnx.layers import OnnxLayer, OnnxNetwork
@@ -20,6 +21,7 @@ def decompose_onnx(
     source: OnnxNetwork,
     plan: Plan,
     moments: Mapping[str, PatchMoments] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Any, tuple[DecomposedLayer, ...]]:
     """A copy of an ONNX model in which the layers that `plan` makes low-rank are pairs.
 
@@ -32,6 +34,7 @@ def decompose_onnx(
         plan: a plan for it.
         moments: of the inputs of layers whose factors shall keep the output on these inputs, by name; others
             get factors nearest to their weights.
+        progress: hears which layers are done.
 
     Returns:
         The model (`onnx.ModelProto`), with all weights inside, and a report for each layer that changed, in
@@ -47,6 +50,8 @@ def decompose_onnx(
     model = with_weights(source.file)
     walk = _Walk(source, plan, moments or {}, _values(model.graph))
     places = {place.node.output[0]: place for place in source.layers}
+    progress = progress or Silent()
+    progress.begin("decomposing", len(places), "layers")
     for node in model.graph.node:
         place = None
         if node.output:
@@ -56,6 +61,8 @@ def decompose_onnx(
         else:
             # The node of the copy, as the source's may have tensors that still lie beside the file.
             walk.replace(replace(place, node=node))
+            progress.advance()
+    progress.end()
     replaced = walk.replaced()
     # A field of messages cannot be assigned to; nodes outlive the list that held them.
     del model.graph.node[:]
