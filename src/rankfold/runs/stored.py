@@ -318,7 +318,7 @@ def _likeness(
         if shipped is None:
             raise InputError(
                 f"without labels the network of {path} is compared with the original, whose weights it does "
-                "not hold; give them (--checkpoint), a metric for data with targets (--metric), or data with "
+                "not hold; give them (checkpoint=), a metric for data with targets (metric=), or data with "
                 "labels"
             )
         source = shipped.weights
@@ -328,7 +328,7 @@ def _likeness(
     if result is not None and result.dense_weights not in (None, weights_digest(original)):
         raise InputError(
             f"{source or stored.factory} has other weights than the network of {path} was made from; give "
-            "those (--checkpoint)"
+            "those (checkpoint=)"
         )
     original.to(device)
     batches = Samples(samples.calibration_batches(MOMENT_IMAGES, device), MOMENT_IMAGES, device)

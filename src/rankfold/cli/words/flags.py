@@ -26,6 +26,8 @@ OPTIONS = {
         "--trust-code, or name what builds the network yourself"
     ),
     "linear=True": "--linear",
+    "(checkpoint=)": "(--checkpoint)",
+    "(metric=)": "(--metric)",
     "(max_loss), or say that they are classes (outputs='scores:1')": (
         "(--max-loss), or say that they are classes (--outputs scores:1)"
     ),
