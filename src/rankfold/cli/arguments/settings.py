@@ -242,9 +242,15 @@ def _settings(path: Path, content: Mapping[str, Any], commands: tuple[str, ...])
     shared, of_command = {}, {}
     for key, value in content.items():
         if isinstance(value, dict):
+            if key == "tool" and path.name == FILE:
+                raise InputError(
+                    f"{path}: [tool.{TABLE}] is of a {PROJECT}; in a {FILE} options stand at the top"
+                )
             if key not in commands:
                 raise InputError(f"{path}: [{key}] is no command{did_you_mean(key, commands)}")
             of_command[key] = {_name(path, name): one for name, one in value.items()}
+        elif key in commands and key.replace("_", "-") not in OPTION_NAMES:
+            raise InputError(f"{path}: {key} is a command; its options stand in a table, [{key}]")
         else:
             shared[_name(path, key)] = value
     return Settings(path, shared, of_command)
