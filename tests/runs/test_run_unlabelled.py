@@ -353,6 +353,14 @@ def test_outputs_that_are_values_do_not_agree():
         rf.best_plan(maps(), given, ARRAY, max_drop=0.01, images=10, kinds=["window"])
 
 
+def test_inputs_by_names_that_a_network_does_not_have(weights, tmp_path, capsys):
+    np.savez(tmp_path / "x.npz", pixels=np.zeros((4, 1, 8, 8), np.float32))
+    error = refuse(
+        capsys, *command(tmp_path / "x.npz", weights, tmp_path / "run", "--classes", "10", "--epochs", "0")
+    )
+    assert "the data have inputs called pixels, and the network takes input; call them so" in error
+
+
 def test_commands_that_need_labels_say_so(images, weights, tmp_path, capsys):
     error = refuse(capsys, "train", NAME, "--data", images, "--out", tmp_path / "run")
     assert "training needs labels, and data" in error and "give images by split and class" in error

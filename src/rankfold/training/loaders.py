@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -193,8 +194,25 @@ def trace_on(model: nn.Module, name: str, inputs: Inputs) -> Network:
         InputError: the network does not take them.
     """
     if isinstance(inputs, Mapping):
+        _check_names(model, inputs)
         return trace(model, None, name, inputs)
     return trace(model, None, name, tensors_of(inputs))
+
+
+def _check_names(model: nn.Module, inputs: Mapping[str, Any]) -> None:
+    """Refuse inputs by names that a network does not have.
+
+    Raises:
+        InputError: they are refused.
+    """
+    signature = inspect.signature(model.forward)
+    try:
+        signature.bind(**inputs)
+    except TypeError as error:
+        given, taken = ", ".join(inputs), ", ".join(signature.parameters)
+        raise InputError(
+            f"the data have inputs called {given}, and the network takes {taken}; call them so"
+        ) from error
 
 
 def bytes_of(values: Tensor) -> bytes:
