@@ -49,7 +49,7 @@ TEST_SEED = 1_000_000  # of the first image that is measured on; those that are 
 # Not grouped layers, whose search takes long, nor parts of planes, whose moments take much memory.
 KINDS = ("low-rank", "window", "window-low-rank", "skipped", "trimmed")
 PLANNED_IMAGES, AT_ONCE, ADC_BITS = 32, 16, 6
-KEYS = ("network", "share", "bits", "images", "steps", "seed")
+KEYS = ("network", "share", "bits", "kinds", "images", "steps", "seed")
 COSTS = ("im2col_cycles", "best_cycles", "cycles", "best_arrays", "arrays", "best_energy_nj", "energy_nj")
 SCORES = ("measure", "test_images", "original", "quantised", "reconstructed", "output_error")
 SIMULATED = ("simulated_images", "without_arrays", "simulated")
@@ -65,7 +65,8 @@ def main() -> None:
         study = Study(name, options)
         for bits in options.bits:
             for share in options.shares:
-                key = [name, f"{share:g}", bits, options.images, options.steps, options.seed]
+                kinds = " ".join(options.kinds)
+                key = [name, f"{share:g}", bits, kinds, options.images, options.steps, options.seed]
                 if key not in rows:
                     rows.add([*key, *study.measured(share, bits)])
                     print(rows.rows[-1], flush=True)
