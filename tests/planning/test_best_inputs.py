@@ -92,7 +92,6 @@ def test_data_that_are_not_finite_are_refused(model, bad):
         ([Budget(CYCLES, 9)], {"objective": "energy"}, "the least energy alone would lose whatever it takes"),
         ([Budget(CYCLES, 9)], {"objective": "time"}, r"objective \(=time\): the quantity must be one of cyc"),
         ([], {"max_loss": -1}, r"max_loss \(=-1 nats\) must be 0 or more"),
-        ([], {"max_drop": 0.1}, "a batch to evaluate on is a Tensor; give pairs"),
     ],
 )
 def test_wrong_requests_are_refused_before_any_work(model, budgets, options, words):
