@@ -19,7 +19,7 @@ coverage: $(TESTED)
 
 # The site, in build/site; warnings are errors, and nothing in it may be fetched from the network.
 docs: $(TESTED)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python site_build/check.py build/site
 
 lint: $(TESTED)

@@ -6,19 +6,23 @@ import hashlib
 import html
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import nbformat
+from jupyter_client import KernelManager
 from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 from repository_links import REPOSITORY
 
 FOLDER = REPOSITORY / "docs" / "learn"
 # What was run stays here, until the notebook or the package changes.
 KEPT = REPOSITORY / "build" / "notebooks"
-MOST_SECONDS = 120  # of a cell; a tutorial takes less than a minute
+MOST_SECONDS = 600  # of a cell, which hangs then; a tutorial takes less than a minute of an idle core
 
 
 def notebooks() -> list[Path]:
@@ -28,31 +32,47 @@ def notebooks() -> list[Path]:
 
 @cache
 def notebook_pages() -> dict[str, str]:
-    """Path in the site -> Markdown of each notebook, with its outputs."""
-    return {f"learn/{path.stem}.md": _markdown(executed(path), path.name) for path in notebooks()}
+    """Path in the site -> Markdown of each notebook, with its outputs: as it was run before where nothing has
+    changed since, else run now.
+    """
+    kept = {path: kept_outputs(path) for path in notebooks()}
+    missing = [path for path in kept if not kept[path].is_file()]
+    if missing:
+        with started_kernel() as kernel:
+            for path in missing:
+                run(path, kept[path], kernel)
+    return {
+        f"learn/{path.stem}.md": _markdown(nbformat.read(kept[path], as_version=4), path.name)
+        for path in kept
+    }
 
 
-def executed(path: Path) -> Any:
-    """A notebook with its outputs: as it was run before where nothing has changed since, else run now."""
-    kept = kept_outputs(path)
-    if not kept.is_file():
-        run(path, kept)
-    return nbformat.read(kept, as_version=4)
+@contextmanager
+def started_kernel() -> Iterator[KernelManager]:
+    """A process that notebooks are run in, one after the other: importing torch takes longer than some."""
+    with TemporaryDirectory() as folder:
+        # By files that this user alone may open, not by ports of the machine.
+        kernel = KernelManager(kernel_name="python3", transport="ipc", ip=str(Path(folder) / "kernel"))
+        kernel.start_kernel(cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")})
+        try:
+            yield kernel
+        finally:
+            kernel.shutdown_kernel()
 
 
-def run(path: Path, kept: Path) -> None:
-    """Run a notebook from the first cell to the last in a fresh folder, and keep it with its outputs.
+def run(path: Path, kept: Path, kernel: KernelManager) -> None:
+    """Run a notebook from the first cell to the last without names of others, in a fresh folder, and keep it
+    with its outputs.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell fails.
     """
     notebook = nbformat.read(path, as_version=4)
     with TemporaryDirectory() as folder:
-        client = NotebookClient(notebook, timeout=MOST_SECONDS, resources={"metadata": {"path": folder}})
-        # By files that this user alone may open, not by ports of the machine.
-        kernel = client.create_kernel_manager()
-        kernel.transport, kernel.ip = "ipc", str(Path(folder) / "kernel")
-        client.execute(env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")})
+        # The folder first: that of the notebook before is gone.
+        clean = new_code_cell(f"import os\nos.chdir({folder!r})\n%reset -f")
+        for cells in (new_notebook(cells=[clean]), notebook):
+            NotebookClient(cells, km=kernel, timeout=MOST_SECONDS).execute()
     kept.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, kept)
 

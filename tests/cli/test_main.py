@@ -47,7 +47,7 @@ def test_the_bare_command_prints_the_help(capsys):
         (["map", "mobilnetv2"], "mobilenetv2"),
         (["compress", "resnet21", "--data", "digits", "--out", "x"], "resnet20"),
         (["map", "resnet20", "--aray", "64x64"], "--array"),
-        (["map", "resnet20", "--method", "vwsdk"], "vw-sdk"),
+        (["map", "resnet20", "--mapping", "vwsdk"], "vw-sdk"),
         (["map", "resnet20", "--rank", "2", "--exclude", "layer1.0.conv11"], "layer1.0.conv1"),
     ],
 )
@@ -73,7 +73,7 @@ def test_a_misspelt_word_is_answered_with_the_right_one(arguments, meant, capsys
         ),
         (["map", "resnet20", "--rank", "1/7"], "rank 1/7 of 16 output channels is not a whole number"),
         (["map", "resnet20", "--input", "32x32"], "input (=32x32) must be channels x height x width"),
-        (["map", "resnet20", "--method", "magic"], "invalid choice: 'magic'"),
+        (["map", "resnet20", "--mapping", "magic"], "invalid choice: 'magic'"),
         (["map", "resnet20", "--cell-bits", "2"], "needs the bits of weights and inputs"),
         (["map", "resnet20", "--cell-bits", "0"], "array cell_bits (=0) must be a whole number from 1 to 32"),
         (
@@ -168,7 +168,7 @@ def test_a_message_is_one_line_whatever_it_quotes(tmp_path, capsys, monkeypatch)
         ("report", str(VERSION_0_1 / "runs" / "mixed"), "--out", f"{LONG}.html"),
         ("export", str(VERSION_0_1 / "runs" / "mixed"), "--to", "csv", "--out", LONG),
         ("train", "resnet8", "--data", "digits", "--epochs", "0", "--out", LONG),
-        ("reproduce", "smoke", "--budget", "0", "--out", LONG),
+        ("reproduce", "smoke", "--time-limit", "0", "--out", LONG),
     ],
 )
 def test_paths_that_no_file_can_have_are_refused(arguments, tmp_path, capsys, monkeypatch):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
-from notebook_pages import kept_outputs, notebooks, run
+from jupyter_client import KernelManager
+from notebook_pages import kept_outputs, notebooks, run, started_kernel
 
 TUTORIALS = notebooks()
 
@@ -16,11 +18,17 @@ def test_there_are_five() -> None:
     assert len(TUTORIALS) == 5
 
 
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[KernelManager]:
+    with started_kernel() as kernel:
+        yield kernel
+
+
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
-def test_it_runs(path: Path) -> None:
+def test_it_runs(path: Path, kernel: KernelManager) -> None:
     # Where the site looks for outputs, so that it need not run the notebook again.
     kept = kept_outputs(path)
-    run(path, kept)
+    run(path, kept, kernel)
     notebook = nbformat.read(kept, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code)

@@ -265,7 +265,7 @@ def test_draw_writes_a_picture(tmp_path, capsys):
 def test_a_pointwise_layer_is_low_rank_only_if_asked(tmp_path, capsys):
     table, out = tmp_path / "t.csv", tmp_path / "a.svg"
     table.write_text("name,in_channels,out_channels,kernel,input\np,32,16,1,4\n")
-    command = ["draw", str(table), "--layer", "p", "--rank", "1/8", "--method", "im2col", "--out", str(out)]
+    command = ["draw", str(table), "--layer", "p", "--rank", "1/8", "--mapping", "im2col", "--out", str(out)]
     assert main(command) == 2
     assert "--pointwise" in capsys.readouterr().err
     assert main([*command, "--pointwise"]) == 0
@@ -288,7 +288,7 @@ def _layer(model, name):
         (["--layer", "layer1.0.conv1", "--groups", "3", "--rank", "2"], "must divide"),
         (["--layer", "layer1.0.conv1", "--rank", "17"], "full rank"),
         (["--layer", "layer1.0.conv1", "--rank", "1/3"], "whole number"),
-        (["--layer", "layer1.0.conv1", "--method", "none"], "--method"),
+        (["--layer", "layer1.0.conv1", "--mapping", "none"], "--mapping"),
         ([], "--layer"),
     ],
 )

@@ -159,6 +159,7 @@ def test_stages_tables_and_the_last_activation(mapper):
     assert told(mapper)["weight"].startswith(("L[", "zero"))
     assert told(mapper)["input"].startswith("z[")
     mapper.click("#table summary")
+    mapper.wait_for_selector("#rows tbody tr")  # filled once it is open
     rows = mapper.locator("#rows tbody tr").count()
     assert f"{rows} rows driven" in mapper.text_content("#of-array")
     assert mapper.locator("#columns tbody tr").first.text_content().startswith("0y[")

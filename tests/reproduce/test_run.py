@@ -101,7 +101,7 @@ def test_other_hardware_is_counted_without_training(finished, tmp_path):
     out = tmp_path / "copy"
     shutil.copytree(finished, out)
     before = read_table(out / "cells.csv")
-    command = ["reproduce", "smoke", "--out", str(out), "--threads", "1", "--budget", "0"]
+    command = ["reproduce", "smoke", "--out", str(out), "--threads", "1", "--time-limit", "0"]
     assert main([*command, "--hardware", "sram-32nm"]) == 0
     after = read_table(out / "cells.csv")
     assert {row.hardware for row in before} == {"default"}
@@ -159,7 +159,7 @@ def test_a_table_is_priced_without_its_runs(finished, tmp_path, capsys):
     assert main(command) == 2
     assert "its network is another one, so it cannot be priced" in capsys.readouterr().err
     assert read_table(table) == tuple(before)
-    assert main([*command, "--budget", "1h"]) == 2
+    assert main([*command, "--time-limit", "1h"]) == 2
     assert "--price-again runs no cells; omit --time-limit" in capsys.readouterr().err
 
 
@@ -171,7 +171,7 @@ def test_a_failed_cell_is_listed_and_the_others_go_on(finished, tmp_path, capsys
     (broken / "result.json").unlink()
     write_typed(broken / "run.json", "rankfold.run", 1, {"identity": {"model": "another"}})
     shutil.rmtree(left)
-    assert main(["reproduce", "smoke", "--out", str(out), "--budget", "0"]) == 0
+    assert main(["reproduce", "smoke", "--out", str(out), "--time-limit", "0"]) == 0
     assert "6 of 8 cells are done, 0 failed, 2 are left" in capsys.readouterr().out
     assert main(["reproduce", "smoke", "--out", str(out), "--threads", "1"]) == 1
     told = capsys.readouterr().out
@@ -201,7 +201,7 @@ def test_runs_of_another_grid_are_refused(finished, tmp_path, capsys):
     [
         (["paper"], "unknown grid paper; known are headlines-resnet20-cifar10, "),
         (
-            ["smoke", "--budget", "soon"],
+            ["smoke", "--time-limit", "soon"],
             "time (=soon) must be hours, minutes and seconds such as 2h, 1h30m or 45s, or 0",
         ),
         (["smoke", "--seeds", "3"], "seeds (=3) must lie between 1 and the 2 of grid smoke"),
