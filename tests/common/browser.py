@@ -36,8 +36,8 @@ class Opened:
         requests: addresses beside its own file and data within it.
     """
 
-    def __init__(self, browser, path, width=WIDTHS[-1]):
-        self.page = browser.new_page(viewport={"width": width, "height": 900})
+    def __init__(self, browser, path, width=WIDTHS[-1], touch=False):
+        self.page = browser.new_page(viewport={"width": width, "height": 900}, has_touch=touch)
         self.complaints, self.requests = [], []
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))

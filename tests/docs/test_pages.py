@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import rankfold as rf
-from rankfold.cli.main import build_parser, main
+from common.command_line import options_of
+from rankfold.cli.main import COMMANDS, build_parser, main
 from rankfold.machine import hardware_text
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +20,9 @@ FAILING = DOCS / "lookup" / "errors.md"  # its commands are there to be refused
 PAGES = [ROOT / "README.md", *sorted(set(DOCS.rglob("*.md")) - {FAILING})]
 SHELL = re.compile(r"^ *```sh\n(.*?)^ *```$", flags=re.MULTILINE | re.DOTALL)
 PYTHON = re.compile(r"^```python\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+# Of a sentence: `rankfold plan --kinds window`.
+SPOKEN = re.compile(r"`rankfold ([a-z]+) ([^`]*)`")
+OPTION = re.compile(r"(?<!\S)--[a-z][a-z0-9-]*")
 QUOTED = re.compile(r"^```sh\n(.*?)\n```\n```text\n(.*?)\n```$", flags=re.MULTILINE | re.DOTALL)
 
 
@@ -41,6 +45,16 @@ def test_its_commands_are_taken(page: Path, tmp_path: Path, monkeypatch: pytest.
     for words in commands_of(page):
         options = build_parser(words[0]).parse_args(words)
         assert callable(options.run)
+
+
+@pytest.mark.parametrize("page", [*PAGES, FAILING], ids=lambda page: str(page.relative_to(ROOT)))
+def test_options_have_the_names_that_help_shows(page: Path) -> None:
+    """Not those of version 0.1, which the parser takes as well, nor parts of names."""
+    spoken = SPOKEN.findall(page.read_text(encoding="utf-8"))
+    typed = [(words[0], " ".join(words)) for words in commands_of(page)]
+    for command, words in [*spoken, *typed]:
+        if command in COMMANDS:
+            assert set(OPTION.findall(words)) <= options_of(command).keys() | {"--help"}, words
 
 
 def test_there_are_commands_to_look_at() -> None:
