@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 from rankfold.files import write_text
 from rankfold.report.charts.drawing import SIZE, frame, svg, svg_file, text_width
 from rankfold.report.charts.energy import GROUPS, OTHERS, grouped
-from rankfold.report.palette import INK, SOFT
+from rankfold.report.palette import BLUE, GREEN, GREY, INK, OCHRE, SOFT, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ADC = "5-bit flash"
 LINES = {  # method: (name, colour)
-    "group low-rank, g = 4, r = m/8, SDK": ("group low-rank, g = 4, r = m/8, SDK", "#0072b2"),
-    "group low-rank, g = 4, r = m/4, SDK": ("group low-rank, g = 4, r = m/4, SDK", "#3d9bd6"),
-    "plain low-rank, r = m/8, im2col": ("plain low-rank, r = m/8, im2col", "#d55e00"),
-    "plain low-rank, r = m/4, im2col": ("plain low-rank, r = m/4, im2col", "#cf8440"),
-    "PAIRS, e = 4": ("PAIRS, e = 4", "#cc79a7"),
-    "mixed plan, made by hand for 64x64": ("mixed plan (ResNet-20 only)", "#009e73"),
-    "dense, best windows": ("dense, best windows", "#6b7280"),
+    "group low-rank, g = 4, r = m/8, SDK": ("group low-rank, g = 4, r = m/8, SDK", BLUE[0]),
+    "group low-rank, g = 4, r = m/4, SDK": ("group low-rank, g = 4, r = m/4, SDK", BLUE[2]),
+    "plain low-rank, r = m/8, im2col": ("plain low-rank, r = m/8, im2col", VERMILION[0]),
+    "plain low-rank, r = m/4, im2col": ("plain low-rank, r = m/4, im2col", VERMILION[1]),
+    "PAIRS, e = 4": ("PAIRS, e = 4", OCHRE[0]),
+    "mixed plan, made by hand for 64x64": ("mixed plan (ResNet-20 only)", GREEN[0]),
+    "dense, best windows": ("dense, best windows", GREY[0]),
 }
 Rows = list[dict[str, str]]
 

@@ -15,7 +15,7 @@ whole call is trained in parts, and what was begun before goes on in any case. A
 trainings stop at their next batch, and an alarm stops whatever else is under way. Mapping the networks needs
 no GPU and is left for later, on any machine:
 
-       rankfold reproduce GRID --data DIR --out OUT/GRID --budget 0
+       rankfold reproduce GRID --data DIR --out OUT/GRID --time-limit 0
 
 Before anything else a small network is trained with a teacher, in the precision of the cells, by captured
 steps, with compiled quantisers, and by the ordinary loop. Where these differ, or fail, that is said, and it
@@ -475,7 +475,7 @@ def report(session: Session, stages: Sequence[Stage]) -> None:
         folder = session.folder(grid)
         done = sum((cell_folder(folder, cell) / run_files.RESULT).exists() for cell in grid.cells)
         print(f"{name}: {done} of {len(grid.cells)} cells are trained; map them, on any machine, by")
-        print(f"  rankfold reproduce {name} --data {grid.data} --out {folder} --budget 0")
+        print(f"  rankfold reproduce {name} --data {grid.data} --out {folder} --time-limit 0")
     for (name, cell), error in session.failed.items():
         print(f"failed: {name}: {cell}: {error}")
 
