@@ -72,7 +72,11 @@ def run(path: Path, kept: Path, kernel: KernelManager) -> None:
         # The folder first: that of the notebook before is gone.
         clean = new_code_cell(f"import os\nos.chdir({folder!r})\n%reset -f")
         for cells in (new_notebook(cells=[clean]), notebook):
-            NotebookClient(cells, km=kernel, timeout=MOST_SECONDS).execute()
+            client = NotebookClient(cells, km=kernel, timeout=MOST_SECONDS)
+            try:
+                client.execute()
+            finally:
+                client.kc.stop_channels()  # which it leaves open where the kernel is not its own
     kept.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, kept)
 
