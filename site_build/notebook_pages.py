@@ -78,6 +78,8 @@ def run(path: Path, kept: Path, kernel: KernelManager) -> None:
             finally:
                 client.kc.stop_channels()  # which it leaves open where the kernel is not its own
     kept.parent.mkdir(parents=True, exist_ok=True)
+    for old in kept.parent.glob(f"{path.stem}-*.ipynb"):
+        old.unlink()
     nbformat.write(notebook, kept)
 
 
