@@ -10,7 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rankfold.calibration.samples import Inputs, Samples, check_iterable, cut, inputs_of, size_of, tensors_of
+from rankfold.calibration.samples import (
+    MOMENT_IMAGES,
+    Inputs,
+    Samples,
+    check_iterable,
+    cut,
+    inputs_of,
+    size_of,
+    tensors_of,
+)
 from rankfold.errors import InputError
 from rankfold.runs.evaluate import evaluate
 from rankfold.training.accuracy import accuracy_on_split
@@ -22,6 +31,8 @@ from rankfold.training.metric import Measure
 from rankfold.training.unlabelled import ArrayData
 from rankfold.workload import Network, trace
 
+SMALL_IMAGE = 64 * 64  # pixels; larger images have so many patches that fewer of them will do
+LARGE_IMAGES = 32
 # A batch as a user gives it, see `calibration.samples.inputs_of`.
 Batch = Any
 
@@ -334,3 +345,11 @@ def _nothing_left(what: str) -> InputError:
         f"data {what}, all of which are needed for calibration; none is left to measure plans on: calibrate "
         "on fewer (images=, --images), or limit the predicted loss instead (max_loss, --max-loss)"
     )
+
+
+def default_images(data: PlanningData) -> int:
+    """How many samples to calibrate on: 512, or 32 where images are larger than 64x64."""
+    height, width = data.image_size
+    if height * width <= SMALL_IMAGE:
+        return MOMENT_IMAGES
+    return LARGE_IMAGES

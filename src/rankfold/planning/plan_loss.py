@@ -32,9 +32,8 @@ from rankfold.plan import LayerPlan, Plan, TrimmedLayer
 from rankfold.plan.channels import text_to_channels
 from rankfold.plan.kinds import has_part
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
-from rankfold.planning.data import PlanningData, planning_data
+from rankfold.planning.data import PlanningData, default_images, planning_data
 from rankfold.planning.kinds import PIXEL, STEP, candidates_of
-from rankfold.planning.problem import default_images
 from rankfold.planning.statistics import LayerStatistics, layer_statistics
 from rankfold.surgery.kinds import surgery_of
 from rankfold.training.data import ImageData

@@ -12,22 +12,21 @@ from torch import nn
 
 from rankfold.arguments import NUMBER, SWITCH, TEXT, Wanted, takes
 from rankfold.calibration.branches import Branches, branches
-from rankfold.calibration.moments import LARGEST_MOMENTS
 from rankfold.calibration.outputs import OUTPUTS, SCORES, OutputModel
-from rankfold.calibration.samples import MOMENT_IMAGES, Inputs
+from rankfold.calibration.samples import Inputs
 from rankfold.cost.energy import ComponentTable, hardware_table
 from rankfold.errors import InputError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware
 from rankfold.machine.hardware import HARDWARE
 from rankfold.mapping import ArraySpec
-from rankfold.mapping.window_cover import AnyWindow
 from rankfold.models.device import MODEL, device_of
 from rankfold.plan import Plan
 from rankfold.plan.prediction import NATS
 from rankfold.plan.uniform import Bits
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy, agreement
+from rankfold.planning.changeable import open_slots, windows_of, with_widths
 from rankfold.planning.channels import in_order, with_channels
-from rankfold.planning.data import PlanningData, digest_of, planning_data
+from rankfold.planning.data import default_images, digest_of, planning_data
 from rankfold.planning.exact import (
     CYCLES,
     LOSS,
@@ -46,7 +45,7 @@ from rankfold.planning.exact.quantities import spoken
 from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
 from rankfold.planning.exact.widths import CHOICES, BitChoices
 from rankfold.planning.explain import explained
-from rankfold.planning.kinds import chosen_labels, patches_read, uses_bypasses, windows_computed
+from rankfold.planning.kinds import chosen_labels, patches_read, uses_bypasses
 from rankfold.planning.losses import LayerRunner, layer_choices
 from rankfold.planning.memory import give_back_memory
 from rankfold.planning.request import (
@@ -60,15 +59,11 @@ from rankfold.planning.request import (
 from rankfold.planning.statistics import LayerStatistics, layer_statistics
 from rankfold.progress import PROGRESS, Progress, Silent
 from rankfold.runs.baseline import weights_digest
-from rankfold.surgery.compress import called_as_functions
 from rankfold.training.data import ImageData
 from rankfold.training.loaders import LoaderData
 from rankfold.training.metric import METRIC, Function, Measure, Metric, Updated
 from rankfold.workload import Network
 from rankfold.workload.network import NETWORK
-
-SMALL_IMAGE = 64 * 64  # pixels; larger images have so many patches that fewer of them will do
-LARGE_IMAGES = 32
 
 
 @dataclass(frozen=True)
@@ -292,11 +287,11 @@ def planning_problem(
             by = agreement(model, samples, taken_for, seed)
         PlanAccuracy(model, samples, measure, metric=by).held_out  # noqa: B018
     all_slots = layer_slots(network, array, bits, pointwise=pointwise, linear=linear)
-    slots = _open_slots(all_slots, network, model, array, chosen_labels(kinds))
+    slots = open_slots(all_slots, network, model, array, chosen_labels(kinds))
     # A table that does not go with the cells is refused, whether a budget is of energy or not.
     priced_with = table or hardware_table(hardware or DEFAULT_HARDWARE.with_array(array))
     costing = Costing.of(network, dense_network(network, array, slots), priced_with, linear=linear)
-    slots = _with_widths(slots, model, layer_bits, (array, costing.precise.array))
+    slots = with_widths(slots, model, layer_bits, (array, costing.precise.array))
     calibration = samples.calibration(images, seed)
     slots, bypasses = _among_others(slots, model, calibration)
     known = _calibrated(
@@ -345,15 +340,15 @@ def _calibrated(
     outputs: OutputModel | None,
 ) -> LayerStatistics:
     """What candidates of the layers that may be changed need to know of these."""
-    open_slots = [slot for slot in slots if not slot.why_dense]
+    opened = [slot for slot in slots if not slot.why_dense]
     widths = {slot.name: slot.widths for slot in slots if slot.widths is not None}
     names = [slot.name for slot in slots if not slot.why_dense or slot.widths is not None]
-    others = {slot.name: patches_read(slot) for slot in open_slots}
-    windows = {slot.name: _windows(slot, array) for slot in open_slots}
+    others = {slot.name: patches_read(slot) for slot in opened}
+    windows = {slot.name: windows_of(slot, array) for slot in opened}
     # In one go for all layers, so that the bar stands still until it is full.
     progress.begin("calibration", len(names) or 1, "layers")
     try:
-        skippable = [slot.name for slot in open_slots if slot.bypassed]
+        skippable = [slot.name for slot in opened if slot.bypassed]
         known = layer_statistics(
             model,
             batches,
@@ -396,14 +391,6 @@ def _choices(
         progress.end()
 
 
-def default_images(data: PlanningData) -> int:
-    """How many samples to calibrate on: 512, or 32 where images are larger than 64x64."""
-    height, width = data.image_size
-    if height * width <= SMALL_IMAGE:
-        return MOMENT_IMAGES
-    return LARGE_IMAGES
-
-
 def limits_of(budgets: Sequence[Budget], choices: Sequence[LayerChoices]) -> dict[str, float]:
     """The budgets in the base units of their quantities."""
     dense = [layer.dense for layer in choices]  # shares are of the dense network under its best mapping
@@ -412,90 +399,3 @@ def limits_of(budgets: Sequence[Budget], choices: Sequence[LayerChoices]) -> dic
         needed = total(dense, budget.quantity)
         limits[budget.quantity] = budget.limit(needed)
     return limits
-
-
-def _windows(slot: LayerSlot, array: ArraySpec) -> tuple[AnyWindow, ...]:
-    """The windows that any candidate of a layer computes at once, whatever its bits, each once."""
-    windows: dict[AnyWindow, None] = {}
-    for variant in slot.variants(array):
-        windows.update(dict.fromkeys(windows_computed(variant)))
-    return tuple(windows)
-
-
-def _with_widths(
-    slots: Sequence[LayerSlot], model: nn.Module, choices: BitChoices | None, arrays: Sequence[ArraySpec]
-) -> tuple[LayerSlot, ...]:
-    """The slots with the bits that convolutions may have; others, and those out of reach, keep their own.
-
-    Args:
-        slots: the layers.
-        model: the network.
-        choices: the bits; None: all keep theirs.
-        arrays: that costs are counted on; weights must fit into a row of each.
-
-    Raises:
-        InputError: no layer has bits, or none could have others.
-    """
-    if choices is None:
-        return tuple(slots)
-    if all(slot.entry.weight_bits is None for slot in slots):
-        raise InputError("layer_bits are chosen instead of the network's bits; give it bits, too (bits=4)")
-    modules = dict(model.named_modules())
-    left = []
-    for slot in slots:
-        slot = replace(slot, why_bits=_why_bits(slot, modules.get(slot.name)))
-        weight_bits, input_bits = slot.entry.weight_bits, slot.entry.input_bits
-        if not slot.why_bits and weight_bits is not None and input_bits is not None:
-            widths = choices.with_own(weight_bits, input_bits)
-            weights = tuple(bits for bits in widths.weights if all(_holds(one, bits) for one in arrays))
-            slot = replace(slot, widths=replace(widths, weights=weights))
-            if len(weights) == len(widths.inputs) == 1:
-                slot = replace(slot, why_bits="no others were offered that its array holds")
-        left.append(slot)
-    if all(slot.why_bits for slot in left):
-        why = "; ".join(dict.fromkeys(slot.why_bits for slot in left))
-        raise InputError(f"layer_bits change no layer, as all keep their bits: {why}; omit them")
-    return tuple(left)
-
-
-def _why_bits(slot: LayerSlot, module: nn.Module | None) -> str:
-    """Why a layer keeps its bits, in words; empty where it may have others."""
-    if slot.entry.weight_bits is None or slot.entry.input_bits is None:
-        return "in float"
-    if slot.shape.is_linear:
-        return "fully connected layers cost nothing here"
-    if type(module) is not nn.Conv2d:
-        return "no plain convolution"
-    if slot.shape.n > LARGEST_MOMENTS:
-        return f"more than {LARGEST_MOMENTS:,} inputs"
-    return ""
-
-
-def _holds(array: ArraySpec, weight_bits: int) -> bool:
-    """Whether a weight of so many bits fits into a row."""
-    try:
-        array.in_weights(weight_bits)
-    except InputError:
-        return False
-    return True
-
-
-def _open_slots(
-    slots: tuple[LayerSlot, ...],
-    network: Network,
-    model: nn.Module,
-    array: ArraySpec,
-    kinds: frozenset[str] | None,
-) -> tuple[LayerSlot, ...]:
-    """The slots, for these kinds, of which those that calibration cannot reach stay dense."""
-    functions = called_as_functions(model, dense_network(network, array, slots))
-    left = []
-    for slot in slots:
-        why = slot.why_dense
-        if not why and slot.name in functions:
-            why = "called as a function"
-        # Its moments are an n x n matrix, and each candidate would factorise it.
-        if not why and slot.shape.n > LARGEST_MOMENTS:
-            why = f"more than {LARGEST_MOMENTS:,} inputs"
-        left.append(replace(slot, why_dense=why, kinds=kinds))
-    return tuple(left)

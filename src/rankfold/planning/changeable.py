@@ -1,0 +1,105 @@
+"""Which layers of a network may be changed, which bits they may have, and which windows they have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from rankfold.calibration.moments import LARGEST_MOMENTS
+from rankfold.errors import InputError
+from rankfold.mapping import ArraySpec
+from rankfold.mapping.window_cover import AnyWindow
+from rankfold.planning.exact.slots import LayerSlot, dense_network
+from rankfold.planning.exact.widths import BitChoices
+from rankfold.planning.kinds import windows_computed
+from rankfold.surgery.compress import called_as_functions
+from rankfold.workload import Network
+
+
+def windows_of(slot: LayerSlot, array: ArraySpec) -> tuple[AnyWindow, ...]:
+    """The windows that any candidate of a layer computes at once, whatever its bits, each once."""
+    windows: dict[AnyWindow, None] = {}
+    for variant in slot.variants(array):
+        windows.update(dict.fromkeys(windows_computed(variant)))
+    return tuple(windows)
+
+
+def with_widths(
+    slots: Sequence[LayerSlot], model: nn.Module, choices: BitChoices | None, arrays: Sequence[ArraySpec]
+) -> tuple[LayerSlot, ...]:
+    """The slots with the bits that convolutions may have; others, and those out of reach, keep their own.
+
+    Args:
+        slots: the layers.
+        model: the network.
+        choices: the bits; None: all keep theirs.
+        arrays: that costs are counted on; weights must fit into a row of each.
+
+    Raises:
+        InputError: no layer has bits, or none could have others.
+    """
+    if choices is None:
+        return tuple(slots)
+    if all(slot.entry.weight_bits is None for slot in slots):
+        raise InputError("layer_bits are chosen instead of the network's bits; give it bits, too (bits=4)")
+    modules = dict(model.named_modules())
+    left = []
+    for slot in slots:
+        slot = replace(slot, why_bits=_why_bits(slot, modules.get(slot.name)))
+        weight_bits, input_bits = slot.entry.weight_bits, slot.entry.input_bits
+        if not slot.why_bits and weight_bits is not None and input_bits is not None:
+            widths = choices.with_own(weight_bits, input_bits)
+            weights = tuple(bits for bits in widths.weights if all(_holds(one, bits) for one in arrays))
+            slot = replace(slot, widths=replace(widths, weights=weights))
+            if len(weights) == len(widths.inputs) == 1:
+                slot = replace(slot, why_bits="no others were offered that its array holds")
+        left.append(slot)
+    if all(slot.why_bits for slot in left):
+        why = "; ".join(dict.fromkeys(slot.why_bits for slot in left))
+        raise InputError(f"layer_bits change no layer, as all keep their bits: {why}; omit them")
+    return tuple(left)
+
+
+def _why_bits(slot: LayerSlot, module: nn.Module | None) -> str:
+    """Why a layer keeps its bits, in words; empty where it may have others."""
+    if slot.entry.weight_bits is None or slot.entry.input_bits is None:
+        return "in float"
+    if slot.shape.is_linear:
+        return "fully connected layers cost nothing here"
+    if type(module) is not nn.Conv2d:
+        return "no plain convolution"
+    if slot.shape.n > LARGEST_MOMENTS:
+        return f"more than {LARGEST_MOMENTS:,} inputs"
+    return ""
+
+
+def _holds(array: ArraySpec, weight_bits: int) -> bool:
+    """Whether a weight of so many bits fits into a row."""
+    try:
+        array.in_weights(weight_bits)
+    except InputError:
+        return False
+    return True
+
+
+def open_slots(
+    slots: tuple[LayerSlot, ...],
+    network: Network,
+    model: nn.Module,
+    array: ArraySpec,
+    kinds: frozenset[str] | None,
+) -> tuple[LayerSlot, ...]:
+    """The slots, for these kinds, of which those that calibration cannot reach stay dense."""
+    functions = called_as_functions(model, dense_network(network, array, slots))
+    left = []
+    for slot in slots:
+        why = slot.why_dense
+        if not why and slot.name in functions:
+            why = "called as a function"
+        # Its moments are an n x n matrix, and each candidate would factorise it.
+        if not why and slot.shape.n > LARGEST_MOMENTS:
+            why = f"more than {LARGEST_MOMENTS:,} inputs"
+        left.append(replace(slot, why_dense=why, kinds=kinds))
+    return tuple(left)
