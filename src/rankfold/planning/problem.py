@@ -394,8 +394,4 @@ def _choices(
 def limits_of(budgets: Sequence[Budget], choices: Sequence[LayerChoices]) -> dict[str, float]:
     """The budgets in the base units of their quantities."""
     dense = [layer.dense for layer in choices]  # shares are of the dense network under its best mapping
-    limits = {}
-    for budget in budgets:
-        needed = total(dense, budget.quantity)
-        limits[budget.quantity] = budget.limit(needed)
-    return limits
+    return {budget.quantity: budget.limit(total(dense, budget.quantity)) for budget in budgets}
