@@ -26,8 +26,10 @@ OPTIONS = {
         "--trust-code, or name what builds the network yourself"
     ),
     "linear=True": "--linear",
-    "(checkpoint=)": "(--checkpoint)",
-    "(metric=)": "(--metric)",
+    "give those (checkpoint=)": "give those (--checkpoint)",
+    "give them (checkpoint=), a metric for data with targets (metric=), or": (
+        "give them (--checkpoint), a metric for data with targets (--metric), or"
+    ),
     "(max_loss), or say that they are classes (outputs='scores:1')": (
         "(--max-loss), or say that they are classes (--outputs scores:1)"
     ),
