@@ -135,7 +135,7 @@ def test_without_locks_the_age_decides(tmp_path, monkeypatch):
     def refuse(handle, wait):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(rankfold.temporaries, "_lock", refuse)
+    monkeypatch.setattr(rankfold.temporaries, "lock", refuse)
     old, young = tmp_path / STRAY, tmp_path / ".run.json.cd34_xyz.tmp"
     for file, age in ((old, 3700), (young, 3500)):
         file.write_text("{")

@@ -129,7 +129,7 @@ def test_a_plan_that_cannot_be_counted_says_why():
         (
             "a.json",
             '{"_type": "rankfold.simulation", "_version": 1}',
-            "is not finished; go on with it",
+            "is an unfinished simulation; simulate to its end first",
         ),
         ("a.json", '{"ideal": 2, "accuracies": [], "chosen": {}}', "is not what rankfold simulate writes"),
         ("a.csv", "run,varied\na,b\n", "is no table of rankfold robustness"),

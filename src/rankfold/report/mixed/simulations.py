@@ -79,7 +79,7 @@ def simulation_result(path: Path, content: Mapping[str, Any], label: str) -> Sim
         if not is_typed(content, TYPE, VERSION):
             raise InputError(f"{path} is a simulation of another version; simulate the run again")
         if "simulation" not in content:
-            raise InputError(f"{path} is an unfinished simulation; give resume=True to go on with it")
+            raise InputError(f"{path} is an unfinished simulation; simulate to its end first")
         content = content["simulation"]
     validator = schema_validator("rankfold.report.mixed", "simulation_result.schema.json")
     in_schema(content, validator, f"{path} is not what rankfold simulate writes")
