@@ -55,12 +55,16 @@ class Opened:
             self.requests.append(request.url)
 
     def overflow(self, width, scheme):
-        """Pixels that the page is wider than a window of this width."""
+        """Pixels that the page is wider than a window of this width, once its pictures are drawn anew."""
         self.page.set_viewport_size({"width": width, "height": 900})
         self.page.emulate_media(color_scheme=scheme)
-        return self.page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
+        wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        for _ in range(20):  # what is too wide stays so
+            self.page.evaluate(drawn)
+            if self.page.evaluate(wider) <= 0:
+                break
+        return self.page.evaluate(wider)
 
     def close(self):
         self.page.close()
