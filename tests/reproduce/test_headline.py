@@ -69,6 +69,19 @@ def test_by_hand():
     assert headline(ours, [others[3]]).better is None
 
 
+def test_windows_and_plans_have_headlines_of_their_own():
+    """Held against low-rank and each other as well as against what low-rank is held against."""
+    plan = point(0.88, 400, method="planned", groups=None, rank=None)
+    windows = point(0.86, 500, method="window", groups=None, rank=None)
+    everything = [point(0.90, 800), windows, plan, theirs(0.85, 1000)]
+    assert {"PatDNN, SDK", "window layers, SDK", "plan, SDK"} == set(headlines(everything)["64x64"])
+    found = headlines(everything, "planned")["64x64"]
+    assert set(found) == {"PatDNN, SDK", "low-rank, SDK", "window layers, SDK"}
+    assert (found["PatDNN, SDK"].fewer.ratio, found["window layers, SDK"].fewer.ratio) == (2.5, 1.25)
+    assert found["low-rank, SDK"].fewer is None
+    assert headlines(everything, "window")["64x64"]["plan, SDK"].better is None
+
+
 POINTS = st.lists(st.builds(point, st.sampled_from([0.5, 0.7, 0.8, 0.9]), st.integers(1, 30)), max_size=6)
 
 

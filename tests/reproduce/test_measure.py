@@ -2,11 +2,12 @@
 
 import pytest
 
-from rankfold.cost import PUBLISHED
+from rankfold.cost import PUBLISHED, CostKey
 from rankfold.errors import InputError
 from rankfold.machine import DEFAULT_HARDWARE
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LayerPlan, Plan, WindowLayer
+from rankfold.plan.kinds import LowRankLayer
 from rankfold.reproduce import measure
 from rankfold.workload import ConvShape, Network
 
@@ -32,3 +33,18 @@ def test_anything_else_that_is_wrong_in_it_is_an_error(monkeypatch):
     monkeypatch.setattr(measure, "published_cycles", fail)
     with pytest.raises(InputError, match="a mask is missing"):
         costs((6, 1))
+
+
+def test_a_network_with_layers_of_two_kinds_has_one_row_a_mapping():
+    """Each family of kinds has a key of its own for the whole network; a row each would look like seeds."""
+    shapes = [ConvShape(name, 4, 4, (3, 3), (8, 8), padding=(1, 1, 1, 1)) for name in "ab"]
+    network = Network("two", (4, 8, 8), tuple(shapes))
+    kinds = (WindowLayer((2, 2)), LowRankLayer(1, 2))
+    layers = [
+        LayerPlan(name, kind, weight_bits=4, input_bits=4) for name, kind in zip("ab", kinds, strict=True)
+    ]
+    plan = Plan.of(network, ARRAY, tuple(layers))
+    counted = measure.costs_on(ARRAY, network, plan, {}, DEFAULT_HARDWARE)
+    keys = [CostKey.parse(text) for text in counted]
+    mappings = [(key.mapping, measure.steering_of(key)) for key in keys]
+    assert len(set(mappings)) == len(mappings) and {"im2col", "sdk", "best"} <= {name for name, _ in mappings}

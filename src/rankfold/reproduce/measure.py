@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,10 @@ from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
 from rankfold.workload import ZOO, Network, trace, zoo_network
 
-# 5: files before it lack the published reading; before 4 they may be of the arrays that version 0.1 took for
-# the default, and do not say so.
-TYPE, VERSION = "rankfold.cell-costs", 5
+# 6: files before it may hold one mapping twice, of networks with layers of several kinds; before 5 they lack
+# the published reading; before 4 they may be of the arrays that version 0.1 took for the default, and do not
+# say so.
+TYPE, VERSION = "rankfold.cell-costs", 6
 STORED = "costs.json"  # in the folder of a cell
 TABLE = "cells.csv"  # in the folder of a grid
 
@@ -249,10 +250,8 @@ def _costs(network: Network, plan: Plan, masks: Masks, table: ComponentTable) ->
     size = ArraySpec(plan.array.rows, plan.array.columns)
     counted = network_cycles(network, replace(plan, array=size), MAPPINGS, masks)
     cycles, conversions = counted.total, counted.conversions
-    # Of a compressed network the dense mappings are those of another cell's network.
-    keys = [key for key in cycles if key.family != DENSE_FAMILY]
     costs: Costs = {}
-    for key in keys or list(cycles):
+    for key in _one_a_mapping(cycles):
         energy = _energy(network, plan, masks, table, key)
         costs[str(key)] = [cycles[key], conversions[key], energy]
     # Asked beforehand, so that nothing else that is wrong costs the row.
@@ -262,6 +261,20 @@ def _costs(network: Network, plan: Plan, masks: Masks, table: ComponentTable) ->
     # Only some layers count, so that no energy goes with it.
     costs[PUBLISHED] = [published.cycles, published.conversions, None]
     return costs
+
+
+def _one_a_mapping(keys: Collection[CostKey]) -> list[CostKey]:
+    """The keys of a network's rows: one for each mapping and steering.
+
+    Every key costs the whole network, so that of a network with layers of several kinds the same is there
+    once for each family; twice in the table, it would look like two seeds.
+    """
+    # Of a compressed network the dense mappings are those of another cell's network.
+    own = [key for key in keys if key.family != DENSE_FAMILY]
+    chosen: dict[tuple[str, str], CostKey] = {}
+    for key in own or keys:
+        chosen.setdefault((key.mapping, steering_of(key)), key)
+    return list(chosen.values())
 
 
 def _energy(network: Network, plan: Plan, masks: Masks, table: ComponentTable, key: CostKey) -> float | None:

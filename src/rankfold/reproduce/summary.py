@@ -1,4 +1,4 @@
-"""What low-rank wins against other methods: the headlines of a reproduction, as tables and for programs."""
+"""What our methods win against others: the headlines of a reproduction, as tables and for programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from rankfold.cost import PUBLISHED
 from rankfold.plan import METHODS, ChannelPruning, LowRank, Pairs, PatDNN, Quantise, SharedSupport
 from rankfold.plan.kinds import IDEAL, PLAIN
-from rankfold.reproduce.headline import Comparison, Headline, Point, by_array, headline
+from rankfold.plan.methods import Planned, WindowLowRank, Windows
+from rankfold.reproduce.headline import ROW_SPARSE, Comparison, Headline, Point, by_array, headline
 from rankfold.reproduce.words import accuracy_in_words, table
 
 # Theirs under the search is held against ours under the search, and in the published reading against ours in
@@ -17,12 +18,22 @@ from rankfold.reproduce.words import accuracy_in_words, table
 ALIKE = ("best", PUBLISHED)
 DASH = "–"
 
+# The methods that are held against the others, and what their files are called. The published claim is of
+# low-rank.
+OURS = {
+    LowRank.name: "headlines.json",
+    ROW_SPARSE: "headlines-row-sparse.json",
+    Windows.name: "headlines-window.json",
+    WindowLowRank.name: "headlines-window-low-rank.json",
+    Planned.name: "headlines-planned.json",
+}
+
 Headlines = dict[str, dict[str, Headline]]  # by array, and by the opponent's words
 
 
 @dataclass(frozen=True)
 class Opponent:
-    """What low-rank is held against: a method under a mapping and a reading of the cycles."""
+    """What one of our methods is held against: a method under a mapping and a reading of the cycles."""
 
     words: str
     method: str
@@ -60,12 +71,15 @@ OPPONENTS = (
 
 
 def opponents() -> tuple[Opponent, ...]:
-    """The opponents above, and every other method that is registered, with SDK and under the search."""
+    """The opponents above, and every other method that is registered: with im2col, SDK and under the search;
+    and all of them in the published reading.
+    """
     known = {opponent.method for opponent in OPPONENTS}
     made = []
     for method in METHODS.values():
         if method.name in known:
             continue
+        made.append(Opponent(f"{method.title}, im2col", method.name, "im2col"))
         made.append(Opponent(f"{method.title}, SDK", method.name, "sdk"))
         made.append(Opponent(f"{method.title}, best", method.name, "best"))
     published = []
@@ -75,11 +89,11 @@ def opponents() -> tuple[Opponent, ...]:
 
 
 def headlines(points: Sequence[Point], method: str = LowRank.name) -> Headlines:
-    """Low-rank against each opponent with as many bits; without those that were not measured.
+    """Our points of a method against each opponent with as many bits; without those that were not measured.
 
     Args:
         points: averaged over seeds.
-        method: of our points, `low-rank` or `ROW_SPARSE`.
+        method: of our points, one of `OURS`.
 
     Returns:
         The headlines by array and by the opponent's words.

@@ -7,22 +7,20 @@ from pathlib import Path
 
 from rankfold.files import write_json, write_text
 from rankfold.machine import DEFAULT_HARDWARE
-from rankfold.plan import SharedSupport
+from rankfold.plan import LowRank
 from rankfold.reproduce.cell import Outcome
 from rankfold.reproduce.figure import figure
 from rankfold.reproduce.grid import Grid
-from rankfold.reproduce.headline import ROW_SPARSE, Point, average
+from rankfold.reproduce.headline import Point, average
 from rankfold.reproduce.measure import TABLE, Measurement, write_table
-from rankfold.reproduce.summary import headline_tables, headlines, headlines_to_json
+from rankfold.reproduce.summary import OURS, headline_tables, headlines, headlines_to_json
 from rankfold.reproduce.tables import energy_table, low_rank_tables, published_table, support_table
-
-SPARSE_METHODS = (ROW_SPARSE, SharedSupport.name)
 
 
 def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[Path, ...]:
     """Write `cells.csv`, `headlines.json`, `tables.md` and `accuracy-cycles.svg` of all cells that are done.
 
-    Where any of them is row-sparse or has a shared support, `headlines-row-sparse.json` too.
+    Headlines of low-rank are always written, those of our other methods (`OURS`) where any cell is of them.
 
     Returns:
         The files; none where no cell is done.
@@ -36,22 +34,17 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
     # The table first: all else can be made of it again.
     write_table(out / TABLE, rows)
     points = average(rows)
-    found = headlines(points)
-    write_json(out / "headlines.json", headlines_to_json(found))
-    names = [TABLE, "headlines.json", "tables.md", "accuracy-cycles.svg"]
+    found = {method: headlines(points, method) for method in _ours(points)}
+    written = [TABLE, *(OURS[method] for method in found), "tables.md", "accuracy-cycles.svg"]
+    for method, lines in found.items():
+        write_json(out / OURS[method], headlines_to_json(lines))
     sections = {
-        "Headlines": headline_tables(found),
+        "Headlines": "\n".join(headline_tables(lines, method) for method, lines in found.items()),
         "Low-rank": low_rank_tables(points),
+        "Kernel positions that all outputs share": support_table(points),
         "The published reading: 3x3 layers of stride 1, no padding": published_table(points),
         f"Energy with SDK, nJ per image, {_technology(grid)}": energy_table(points),
     }
-    # Papers have no such method; grids without it get no empty section.
-    if any(point.method in SPARSE_METHODS for point in points):
-        sparse = headlines(points, ROW_SPARSE)
-        write_json(out / "headlines-row-sparse.json", headlines_to_json(sparse))
-        names.append("headlines-row-sparse.json")
-        tables = f"{support_table(points)}\n{headline_tables(sparse, ROW_SPARSE)}"
-        sections["Kernel positions that all outputs share"] = tables
     parts = [f"# {grid.name}", _how(grid, outcomes, points, rows)]
     for title, text in sections.items():
         if text:
@@ -59,7 +52,13 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
     write_text(out / "tables.md", "\n\n".join(parts) + "\n")
     title = f"{grid.model}, fine-tuned for {_epochs(rows)}"
     write_text(out / "accuracy-cycles.svg", figure(points, title))
-    return tuple(out / name for name in names)
+    return tuple(out / name for name in written)
+
+
+def _ours(points: Sequence[Point]) -> list[str]:
+    """The methods that get headlines: low-rank, which the claim is of, and those of ours that have points."""
+    present = {point.method for point in points}
+    return [method for method in OURS if method == LowRank.name or method in present]
 
 
 def _how(
