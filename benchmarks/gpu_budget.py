@@ -66,7 +66,8 @@ from rankfold.surgery.quantise import quantise_
 from rankfold.training.data import ImageData, ImageSplit, load_images
 from rankfold.training.device import choose_device
 from rankfold.training.distillation import Distillation, Teacher
-from rankfold.training.loop import EpochRecord, train
+from rankfold.training.epoch_record import EpochRecord
+from rankfold.training.loop import train
 from rankfold.training.recipe import Recipe
 from rankfold.training.together import Pupil, train_together
 from rankfold.workload import trace

@@ -32,7 +32,7 @@ def trained(data, seed, processes, own_statistics=False):
     model = build("resnet8", 10, 1, seed=seed)
     norms = nullcontext()
     if own_statistics:
-        norms = patch("rankfold.training.loop.synchronised_norms", lambda _: nullcontext())
+        norms = patch("rankfold.training.epochs.synchronised_norms", lambda _: nullcontext())
     start = time.process_time()
     with norms:
         train(model, data, replace(RECIPE, seed=seed), CPU, processes=processes)

@@ -32,7 +32,7 @@ from rankfold.models.zoo import build
 from rankfold.nn.quantised import LayerBits, replace_by_quantised_
 from rankfold.training.device import resolve_precision
 from rankfold.training.distillation import Distillation, Teacher
-from rankfold.training.loop import optimiser
+from rankfold.training.optimiser import optimiser
 from rankfold.training.recipe import Recipe
 
 BATCH = 128

@@ -24,7 +24,8 @@ from rankfold.surgery.quantise import quantise_
 from rankfold.training import captured
 from rankfold.training.data import ImageData, ImageSplit, load_images
 from rankfold.training.distillation import Distillation, Teacher
-from rankfold.training.loop import Training, train
+from rankfold.training.epochs import Training
+from rankfold.training.loop import train
 from rankfold.training.recipe import Recipe
 from rankfold.training.together import Pupil, train_together
 from rankfold.workload import trace

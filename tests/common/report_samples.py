@@ -14,7 +14,7 @@ from rankfold.report import method_name
 from rankfold.report.runs import Run
 from rankfold.runs.energy_record import EnergyRecord
 from rankfold.runs.result import Accuracies, DataInfo, LayerResult, Result
-from rankfold.training.loop import EpochRecord
+from rankfold.training.epoch_record import EpochRecord
 from rankfold.training.recipe import Recipe
 from rankfold.workload import Network, zoo_network
 

@@ -8,7 +8,7 @@ from torch import nn
 from rankfold.calibration.quantisers import calibrate_
 from rankfold.nn.masked import MaskedConv2d, masks_of
 from rankfold.nn.quantised import LayerBits, QuantConv2d, replace_by_quantised_
-from rankfold.training.loop import optimiser
+from rankfold.training.optimiser import optimiser
 from rankfold.training.recipe import Recipe
 
 

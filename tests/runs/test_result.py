@@ -13,7 +13,7 @@ from rankfold.errors import InputError
 from rankfold.plan import ChannelLayer, DenseLayer, LowRankLayer, PatDNNLayer, SupportLayer
 from rankfold.runs.folder import load_history, save_history
 from rankfold.runs.result import Result
-from rankfold.training.loop import EpochRecord
+from rankfold.training.epoch_record import EpochRecord
 
 RUNS = Path(__file__).parents[1] / "data" / "version-0.1" / "runs"
 FILES = sorted(RUNS.glob("*/result.json"))

@@ -23,7 +23,7 @@ from rankfold.surgery.quantise import insert_quantisers_
 from rankfold.surgery.saving import load_, save
 from rankfold.surgery.supported_weight import positions_of_channels, supported_weight
 from rankfold.surgery.supports import check_supports, with_supports
-from rankfold.training.loop import optimiser
+from rankfold.training.optimiser import optimiser
 from rankfold.training.recipe import Recipe
 from rankfold.workload import trace
 

@@ -13,7 +13,9 @@ from rankfold.training.accuracy import accuracy_on_split
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import load_images
 from rankfold.training.device import choose_device, resolve_precision
-from rankfold.training.loop import EpochRecord, optimiser, train
+from rankfold.training.epoch_record import EpochRecord
+from rankfold.training.loop import train
+from rankfold.training.optimiser import optimiser
 from rankfold.training.recipe import Recipe
 
 CPU = torch.device("cpu")

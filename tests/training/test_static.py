@@ -18,13 +18,14 @@ from rankfold.plan import LowRank, Pairs, SharedSupport, WindowLowRank, Windows,
 from rankfold.progress import Silent
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import quantise_
-from rankfold.training import distillation, loop
+from rankfold.training import distillation, epochs
 from rankfold.training.batches import Batches
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData, ImageSplit, load_images
 from rankfold.training.device import place_
 from rankfold.training.distillation import Distillation, Teacher
-from rankfold.training.loop import optimiser, train
+from rankfold.training.loop import train
+from rankfold.training.optimiser import optimiser
 from rankfold.training.recipe import Recipe
 from rankfold.training.resident import ResidentImages
 from rankfold.training.static_sgd import StaticSGD
@@ -222,9 +223,9 @@ METHODS = [
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_a_step_asks_for_no_value_and_has_no_shape_that_depends_on_one(few, method, monkeypatch):
     """On the device that has shapes and no numbers, where whatever looks at one fails."""
-    for module in (loop, distillation):
+    for module in (epochs, distillation):
         monkeypatch.setattr(module, "bfloat16_steps", lambda *given: nullcontext())
-    monkeypatch.setattr(loop, "_not_finite", lambda model: [])  # before the first step
+    monkeypatch.setattr(epochs, "_not_finite", lambda model: [])  # before the first step
     dense = small()
     model = compressed(dense, few, method)
     assert not isinstance(model[3], QuantConv2d) or model[3].mask is not None

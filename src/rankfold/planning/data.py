@@ -26,8 +26,9 @@ from rankfold.training.accuracy import accuracy_on_split
 from rankfold.training.calibration import CalibrationImages
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.device import place_
-from rankfold.training.loaders import LoaderData, identity_of, pair_of, targets_of, trace_on
+from rankfold.training.loaders import LoaderData, identity_of, trace_on
 from rankfold.training.metric import Measure
+from rankfold.training.pairs import pair_of, targets_of
 from rankfold.training.unlabelled import ArrayData
 from rankfold.workload import Network, trace
 

@@ -12,7 +12,7 @@ from rankfold.report.methods import method_name
 if TYPE_CHECKING:
     from rankfold.plan import Plan
     from rankfold.runs.result import Result
-    from rankfold.training.loop import EpochRecord
+    from rankfold.training.epoch_record import EpochRecord
     from rankfold.workload import ConvShape
 
 # Keys of cycles, and the names that tables have for them.

@@ -24,8 +24,8 @@ from rankfold.surgery.saving import load_
 from rankfold.training.accuracy import accuracy
 from rankfold.training.data import ImageData, load_images
 from rankfold.training.device import choose_device, placed
-from rankfold.training.loaders import pair_of, targets_of
 from rankfold.training.metric import METRIC, Function, Metric, Updated
+from rankfold.training.pairs import pair_of, targets_of
 from rankfold.training.scaling import Scaling
 from rankfold.training.source import LabelledBatch, TrainingData
 from rankfold.workload import retrace

@@ -17,7 +17,7 @@ from rankfold.errors import InputError
 from rankfold.records.claim import IDENTITY, Claim, as_read_back
 from rankfold.records.csv_table import write_csv
 from rankfold.records.typed import create_typed
-from rankfold.training.loop import EpochRecord
+from rankfold.training.epoch_record import EpochRecord
 from rankfold.training.processes import ALONE, Processes
 
 TYPE, VERSION = "rankfold.run", 1

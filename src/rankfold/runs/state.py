@@ -33,8 +33,8 @@ from rankfold.surgery.quantise import check_rounding
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.device import choose_device
 from rankfold.training.distillation import Distillation, Teacher
+from rankfold.training.epoch_record import EpochRecord
 from rankfold.training.loaders import trace_on
-from rankfold.training.loop import EpochRecord
 from rankfold.training.metric import Function, Metric, Updated
 from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe

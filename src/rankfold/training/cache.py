@@ -16,7 +16,8 @@ import numpy as np
 from rankfold.c_libraries import LIBRARIES
 from rankfold.errors import InputError
 from rankfold.files import cache_folder
-from rankfold.training.sources import SPLITS, Arrays, Decoded, Size, decode
+from rankfold.training.sources import decode
+from rankfold.training.splits import SPLITS, Arrays, Decoded, Size
 
 KEY = re.compile(r"[0-9a-f]{20}")  # what an entry is called
 STRAY = re.compile(rf"\.{KEY.pattern}\..+")  # and what it is called while it is filled

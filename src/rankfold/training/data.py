@@ -14,10 +14,11 @@ import numpy as np
 from rankfold.arguments import PATH, WHOLE, takes
 from rankfold.errors import InputError
 from rankfold.training.cache import entry_of
+from rankfold.training.image_folder import image_files
 from rankfold.training.scaling import Scaling
 from rankfold.training.share import ALL, Share
 from rankfold.training.source import LabelledBatch, TrainingBatches, TrainingData
-from rankfold.training.sources import DIGITS, SPLITS, Size, image_files
+from rankfold.training.splits import DIGITS, SPLITS, Size
 from rankfold.training.targets import ImageTargets
 
 if TYPE_CHECKING:

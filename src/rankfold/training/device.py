@@ -93,3 +93,16 @@ def placed(model: nn.Module, device: torch.device) -> Iterator[None]:
             parameter.data = values
         for module, known in buffers:
             module._buffers.update(known)
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Deterministic cuDNN kernels inside, the user's settings again outside."""
+    # `benchmark` would choose kernels by their time, and so others in the next run.
+    backend = torch.backends.cudnn
+    before = backend.deterministic, backend.benchmark
+    backend.deterministic, backend.benchmark = True, False
+    try:
+        yield
+    finally:
+        backend.deterministic, backend.benchmark = before

@@ -12,9 +12,10 @@ from rankfold.errors import InputError
 from rankfold.progress import Progress, Silent
 from rankfold.training.cache import entry_of
 from rankfold.training.data import check_source, load_images
+from rankfold.training.image_folder import image_files
 from rankfold.training.shards import Sharded, open_shards
 from rankfold.training.source import TrainingData
-from rankfold.training.sources import DIGITS, Size, image_files
+from rankfold.training.splits import DIGITS, Size
 from rankfold.training.streaming import StreamedImages
 from rankfold.training.unlabelled import ArrayData, is_arrays
 

@@ -29,9 +29,8 @@ from rankfold.progress import PROGRESS, Progress, Silent
 from rankfold.surgery.undo import unchanged_on_error
 from rankfold.training.block_training import BlockLoss, BlockTraining, OfOutputs, Squares, trainable
 from rankfold.training.checkpoint import Checkpoint
-from rankfold.training.device import place_, placed
+from rankfold.training.device import deterministic, place_, placed
 from rankfold.training.kept_values import KeptValues
-from rankfold.training.loop import deterministic
 from rankfold.training.reconstruction_recipe import BATCH, BlockRecord, Reconstruction
 from rankfold.training.waiting_runs import WaitingRuns
 

@@ -13,17 +13,10 @@ from typing import Any
 import numpy as np
 
 from rankfold.errors import InputError, first_line
+from rankfold.training.decoder import MOST_CLASSES, Decoder
 from rankfold.training.source import numbered
-from rankfold.training.sources import (
-    MOST_CLASSES,
-    SPLITS,
-    TEST_SPLITS,
-    Decoder,
-    Size,
-    columns_of,
-    first_of,
-    local_files,
-)
+from rankfold.training.sources import columns_of, local_files
+from rankfold.training.splits import SPLITS, TEST_SPLITS, Size, first_of
 
 SAMPLED_SHARDS = 64  # from which a sample is drawn, as each that is touched is read whole
 # Bytes at the end of a file that tell it from others; Parquet keeps its table of contents there.

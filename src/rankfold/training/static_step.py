@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rankfold.nn.fused import fused_passes
 from rankfold.nn.holding import held_elsewhere
-from rankfold.training.loop import sums_of
+from rankfold.training.epoch_sums import sums_of
 from rankfold.training.resident import ResidentImages
 from rankfold.training.static_sgd import StaticSGD
 from rankfold.training.step_bounds import StepSizes

@@ -16,7 +16,7 @@ from rankfold.training.captured import Captured
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData
 from rankfold.training.distillation import Teacher
-from rankfold.training.loop import Training, Within
+from rankfold.training.epochs import Training, Within
 from rankfold.training.recipe import Recipe
 from rankfold.training.resident import ResidentImages
 from rankfold.training.source import TrainingData

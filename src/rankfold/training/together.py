@@ -14,9 +14,9 @@ from rankfold.progress import Progress, Silent
 from rankfold.training.captured import on_stream
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.data import ImageData
-from rankfold.training.device import place_, resolve_precision
+from rankfold.training.device import deterministic, place_, resolve_precision
 from rankfold.training.distillation import Teacher
-from rankfold.training.loop import EpochRecord, deterministic
+from rankfold.training.epoch_record import EpochRecord
 from rankfold.training.recipe import Recipe
 from rankfold.training.resident import ResidentImages
 from rankfold.training.source import TrainingData

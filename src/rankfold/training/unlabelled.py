@@ -21,7 +21,7 @@ from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.loaders import LoaderData
 from rankfold.training.share import ALL, Share
 from rankfold.training.source import LabelledBatch
-from rankfold.training.sources import HELD_OUT
+from rankfold.training.splits import HELD_OUT
 
 BATCH = 128
 TARGETS = "targets"  # arrays that are no inputs

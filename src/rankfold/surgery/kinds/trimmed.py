@@ -181,7 +181,7 @@ def _channels(layer: LayerPlan, conv: nn.Conv2d) -> tuple[np.ndarray, np.ndarray
 
 
 def _smaller(kind: TrimmedLayer, conv: nn.Conv2d) -> nn.Conv2d:
-    """A convolution of the channels that are left, with a bias, and with weights of no meaning."""
+    """A convolution of the channels that are left, with a bias; its weights, of no meaning, are zeros."""
     geometry = {name: getattr(conv, name) for name in CONV_ATTRIBUTES}
     geometry["in_channels"] = int(text_to_channels(kind.reads, conv.in_channels).sum())
     geometry["out_channels"] = int(text_to_channels(kind.gives, conv.out_channels).sum())
@@ -191,6 +191,10 @@ def _smaller(kind: TrimmedLayer, conv: nn.Conv2d) -> nn.Conv2d:
     made = nn.Conv2d(**geometry, device="meta", dtype=conv.weight.dtype)
     if not conv.weight.is_meta:
         made = made.to_empty(device=conv.weight.device)
+        # What lies in memory may be no number, which no quantiser could be made for.
+        with torch.no_grad():
+            for parameter in made.parameters():
+                parameter.zero_()
     return made.train(conv.training)
 
 
