@@ -4,7 +4,7 @@ Usage: python benchmarks/training.py [--threads 2] [--rounds 15] [--compiled]
 
 ResNet-20, 10 classes, batches of 128 random images of 3x32x32. Variants:
   plain    eager PyTorch, NCHW, float32
-  float    the step of `rankfold.training.loop`: channels last, precision `auto`
+  float    the step of `rankfold.training.epochs`: channels last, precision `auto`
   4-bit    the same with learned-step-size quantised weights and inputs, 4 bits (first convolution and
            classifier 8)
   taught   4-bit, distilled from the float network
