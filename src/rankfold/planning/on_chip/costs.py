@@ -80,19 +80,52 @@ class ChipCosts:
         graph: TaskGraph,
     ) -> None:
         # Fully connected layers cost a chip something, too, whether a plan counts them or not.
-        costing = Costing.of(network, dense, chip_table(chip), linear=True)
-        self._choices = [
-            [_priced(costing, chip, one, layer.shape.is_linear) for one in layer.candidates]
-            for layer in choices
-        ]
-        self._loads = [
-            _Loads.of([_loads(costing, one.entry) for one in candidates]) for candidates in self._choices
-        ]
+        self._costing = Costing.of(network, dense, chip_table(chip), linear=True)
+        self._linear = [layer.shape.is_linear for layer in choices]
         self.chip = chip
-        self.read_time = chip.read_time or self._least_read_time()
+        self._choices: list[list[Candidate]] = []
+        for layer in choices:
+            linear = layer.shape.is_linear
+            self._choices.append([_priced(self._costing, chip, one, linear) for one in layer.candidates])
+        self._loads = [self._loads_of(candidates) for candidates in self._choices]
         memory = FJ * chip.memory.energy * graph.tasks[0].made_bits if chip.memory is not None else 0.0
         joins = sum(task.operations for task in graph.tasks if task.arrays is None)
         self.fixed_energy = memory + FJ * chip.cores.energy * joins
+
+    def admit(self, chosen: Sequence[Candidate], mapped: Plan) -> tuple[Candidate, ...]:
+        """Layers as they are chosen with the mappings of a plan, which are candidates from then on.
+
+        Args:
+            chosen: what each layer becomes.
+            mapped: a plan of the same layers.
+        """
+        found = []
+        for index, one in enumerate(chosen):
+            entry = replace(one.entry, mapping=mapped.layer(one.entry.name).mapping)
+            known = self._choices[index]
+            same = next((own for own in known if own.entry == entry), None)
+            if same is None:
+                same = self._moved(one, entry, self._linear[index])
+                known.append(same)
+                self._loads[index] = self._loads_of(known)
+            found.append(same)
+        return tuple(found)
+
+    def _moved(self, candidate: Candidate, entry: LayerPlan, linear: bool) -> Candidate:
+        """A candidate under another mapping, by which nothing is lost."""
+        moved = replace(candidate, entry=entry)
+        if not linear:
+            counted = self._costing.candidate(entry, (ENERGY,))
+            moved = replace(counted, loss=candidate.loss, channels=candidate.channels, needs=candidate.needs)
+        return _priced(self._costing, self.chip, moved, linear)
+
+    def _loads_of(self, candidates: Sequence[Candidate]) -> _Loads:
+        return _Loads.of([_loads(self._costing, one.entry) for one in candidates])
+
+    @property
+    def read_time(self) -> float:
+        """ns of an activation; of a chip that does not say it, the least that it can be."""
+        return self.chip.read_time or self._least_read_time()
 
     @property
     def longest(self) -> int:

@@ -159,12 +159,13 @@ def _solved(
     goal: str,
     progress: Progress | None,
 ) -> ChipPlanning:
-    dense_plan = Plan.of(network, chip.hardware, [layer.dense.entry for layer in choices])
+    layers = [layer.dense for layer in choices]
+    dense_plan = Plan.of(network, chip.hardware, [layer.entry for layer in layers])
     dense = run_on_chip(network, dense_plan, chip, choose_mappings=True)
     limits = {budget.quantity: budget.limit(FIGURES[budget.quantity](dense)) for budget in budgets}
     costs = ChipCosts(network, chip, choices, dense_plan, dense.graph)
     aim = Aim(limits, others, goal)
-    found = ChipSearch(network, costs, plan_of, aim, progress or Silent()).find()
+    found = ChipSearch(network, costs, plan_of, aim, progress or Silent()).find(layers)
     value = found.bound
     if goal in FIGURES:
         value = FIGURES[goal](found.run)

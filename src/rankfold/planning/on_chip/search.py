@@ -11,6 +11,8 @@ the choice is made by what can be summed (`ChipCosts`), exactly, and then held a
    keeps all budgets.
 3. **Loosened.** Between the last that did not and the first that did the middle is tried, a few times, for
    interval and energy together, and then for each alone.
+4. **What a run chooses itself.** The mappings and copies that `run_on_chip` chooses for the dense layers, and
+   then for those that are found, are candidates, too: no plan is worse than they are.
 
 What is found keeps the budgets in the model; the gap to the bound says by how much a better plan could be
 better. Only plans whose weights stay on the chip are looked for.
@@ -22,12 +24,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rankfold.chip.best import FIGURES, run_on_chip
+from rankfold.chip.best import FIGURES, run_as_planned, run_on_chip
 from rankfold.chip.run import ChipRun
 from rankfold.errors import InputError
 from rankfold.plan import Plan
-from rankfold.planning.exact import ARRAYS, ENERGY, INTERVAL, LATENCY, Candidate, Solution, in_units
-from rankfold.planning.exact.knapsack import best_within
+from rankfold.planning.exact import ARRAYS, ENERGY, INTERVAL, LATENCY, Candidate, Solution, in_units, total
+from rankfold.planning.exact.knapsack import ROUNDING, best_within
 from rankfold.planning.on_chip.costs import ChipCosts
 from rankfold.progress import Progress
 from rankfold.workload import Network
@@ -114,33 +116,74 @@ class ChipSearch:
         self._choices: dict[_Target, Solution | None] = {}
         self._runs: dict[Plan, ChipRun] = {}
 
-    def find(self) -> Found:
-        """The best plan that is found.
+    def find(self, layers: Sequence[Candidate]) -> Found:
+        """The best plan that is found; never worse than what `run_on_chip` chooses for its layers itself.
+
+        Args:
+            layers: of the plan whose mappings and copies, as `run_on_chip` chooses them, are the first that
+                is known.
 
         Raises:
             InputError: the budgets cannot be kept, or no plan was found that does.
         """
         self._progress.begin("plans on the chip", TIGHTENED + 3 * LOOSENED, "plans")
         try:
-            if self._aim.goal in FIGURES:
-                return self._least_figure()
-            return self._least_sum()
+            known = self._own_choice(layers)
+            if self._aim.goal not in FIGURES:
+                return self._least_sum(known)
+            found = self._least_figure(known)
+            further = self._own_choice(found.chosen)
+            if self._worth(further) < self._worth(found.chosen):
+                # Among more candidates, of which the bound has to know.
+                return self._least_figure(further)
+            return found
         finally:
             self._progress.end()
 
-    def _least_sum(self) -> Found:
+    def _own_choice(self, layers: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        """Layers with the mappings and the copies that `run_on_chip` chooses for them, as candidates."""
+        chip = self._costs.chip
+        run = run_on_chip(
+            self._network,
+            self._plan_of(layers),
+            chip,
+            objective=self._objective,
+            within=self._aim.limits,
+            choose_mappings=True,
+        )
+        chosen = self._costs.admit(layers, run.plan)
+        self._choices.clear()
+        plan = self._plan_of(chosen)
+        as_chosen = run_as_planned(self._network, replace(plan, on_chip=run.on_chip), chip)
+        known = self._ran(chosen)
+        if as_chosen is not None and self._worth_of(as_chosen) < self._worth_of(known):
+            self._runs[plan] = as_chosen
+        return chosen
+
+    def _least_sum(self, known: tuple[Candidate, ...]) -> Found:
         """Where the goal is a sum over layers, such as the loss."""
         loosest = self._loosest()
         first = self._choice(loosest)
         if first is None:
             raise InputError(self._out_of_reach())
-        target, kept = loosest, first.chosen
+        last = self._searched(loosest, first.chosen)
+        kept = [chosen for chosen in (last, known) if self._keeps(chosen)]
+        if not kept:
+            raise InputError(self._not_found(last))
+        best = min(kept, key=lambda chosen: (total(chosen, self._aim.goal), self._worth(chosen)))
+        return self._found(best, first.bound)
+
+    def _searched(self, loosest: _Target, first: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+        """A choice that keeps the budgets in the model, from the best by sums on; if none is found, the last
+        that was tried.
+        """
+        target, kept = loosest, first
         missed: _Target | None = None
         for _ in range(TIGHTENED):
             if self._keeps(kept):
                 break
             if self._ran(kept).pipeline is None:
-                raise InputError(self._not_found(kept))
+                return kept
             missed, target = target, self._tighter(target, self._ran(kept))
             solution = self._choice(target)
             for _ in range(LOOSENED):
@@ -150,11 +193,9 @@ class ChipSearch:
                 target = target.towards(missed)
                 solution = self._choice(target)
             if solution is None:
-                raise InputError(self._not_found(kept))
+                return kept
             kept = solution.chosen
-        else:
-            raise InputError(self._not_found(kept))
-        if missed is not None:
+        if missed is not None and self._keeps(kept):
             # Both together, and then each alone.
             target, kept = self._loosened(target, missed, kept)
             for further in (
@@ -162,9 +203,9 @@ class ChipSearch:
                 replace(target, interval=loosest.interval),
             ):
                 target, kept = self._loosened(target, further, kept)
-        return self._found(kept, first.bound)
+        return kept
 
-    def _least_figure(self) -> Found:
+    def _least_figure(self, known: tuple[Candidate, ...]) -> Found:
         """Where the goal is a figure of the chip: several intervals are tried, of each the least energy."""
         loosest = self._loosest()
         least = self._least_interval(loosest)
@@ -175,19 +216,11 @@ class ChipSearch:
         for number in range(1, INTERVALS - 1):
             interval = round(least.interval * step**number)
             tried.setdefault(interval, replace(loosest, interval=interval))
-        best: tuple[Candidate, ...] | None = None
-        missed: tuple[Candidate, ...] | None = None
-        worth = FIGURES[self._aim.goal]
-        for target in tried.values():
-            solution = self._choice(target)
-            if solution is None:
-                continue
-            missed = solution.chosen
-            if self._keeps(missed) and (best is None or worth(self._ran(missed)) < worth(self._ran(best))):
-                best = missed
-        if best is None:
-            assert missed is not None  # of the least interval there is one
-            raise InputError(self._not_found(missed))
+        solutions = [self._choice(target) for target in tried.values()]
+        chosen = [known, *(solution.chosen for solution in solutions if solution is not None)]
+        best = min(chosen, key=self._worth)
+        if not self._keeps(best):
+            raise InputError(self._not_found(chosen[-1]))
         return self._found(best, self._bound(least, loosest))
 
     def _bound(self, least: _Target, loosest: _Target) -> float:
@@ -284,16 +317,36 @@ class ChipSearch:
         """A choice on the chip, with the copies that keep the budgets, if any do."""
         plan = self._plan_of(chosen)
         if plan not in self._runs:
-            objective = self._aim.goal if self._aim.goal in FIGURES else ENERGY
             self._runs[plan] = run_on_chip(
-                self._network, plan, self._costs.chip, objective=objective, within=self._aim.limits
+                self._network, plan, self._costs.chip, objective=self._objective, within=self._aim.limits
             )
             self._progress.advance()
         return self._runs[plan]
 
+    @property
+    def _objective(self) -> str:
+        """What copies are chosen for."""
+        return self._aim.goal if self._aim.goal in FIGURES else ENERGY
+
+    def _worth(self, chosen: tuple[Candidate, ...]) -> tuple[bool, float]:
+        """What tells choices apart, the less the better: whether one misses a budget, then what copies are
+        chosen for.
+        """
+        return not self._keeps(chosen), self._worth_of(self._ran(chosen))[1]
+
+    def _worth_of(self, run: ChipRun) -> tuple[bool, float]:
+        """The same of a run alone."""
+        return not self._fits(run), FIGURES[self._objective](run)
+
     def _keeps(self, chosen: tuple[Candidate, ...]) -> bool:
-        """Whether the chip's model keeps the budgets, with weights that stay."""
-        run = self._ran(chosen)
+        """Whether the chip's model keeps all budgets, with weights that stay."""
+        others = self._aim.others.items()
+        return self._fits(self._ran(chosen)) and all(
+            total(chosen, name) <= limit * (1 + ROUNDING) for name, limit in others
+        )
+
+    def _fits(self, run: ChipRun) -> bool:
+        """Whether a run keeps the budgets of the chip's figures, with weights that stay."""
         kept = all(FIGURES[name](run) <= limit for name, limit in self._aim.limits.items())
         return kept and run.pipeline is not None
 
