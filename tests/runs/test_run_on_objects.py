@@ -16,11 +16,13 @@ from rankfold.plan import LowRank, Plan, uniform_plan
 from rankfold.progress import Silent
 from rankfold.runs import steps
 from rankfold.runs.baseline import StoredWeights, TrainedWeights, dense_weights, weights_digest
+from rankfold.runs.choices import RunChoices
 from rankfold.runs.energy_record import EnergyOptions
 from rankfold.runs.evaluate import evaluate, load_run
+from rankfold.runs.prepare import prepare
 from rankfold.runs.recipes import effective
 from rankfold.runs.run import run
-from rankfold.runs.state import RunNotes, prepare, traced
+from rankfold.runs.state import RunNotes, traced
 from rankfold.runs.stored import evaluate_folder
 from rankfold.runs.train import train_network
 from rankfold.surgery.saving import save_weights
@@ -169,7 +171,7 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(data, p
 
 def test_the_steps_alone_do_what_a_run_does(data, plan, dense, finished):
     _, wanted = finished
-    state = prepare(dense[0], data, plan, TUNING, device="cpu")
+    state = prepare(dense[0], data, plan, TUNING, RunChoices(device="cpu"))
     steps.start(state)
     steps.decompose(state)
     steps.quantise(state)
@@ -235,8 +237,8 @@ def test_a_run_that_lacks_a_file_is_named(finished, tmp_path):
 
 def test_a_run_has_one_name_in_its_result_and_its_plan(data, plan):
     traced_without_name = replace(plan, model="network")
-    named = prepare(net(), data, traced_without_name, TUNING, name=MODEL, device="cpu")
+    named = prepare(net(), data, traced_without_name, TUNING, RunChoices(name=MODEL, device="cpu"))
     # Commands build the network of a folder by the name in its plan, `load_run` by that in its result.
     assert named.plan.model == named.network.name == MODEL
-    unnamed = prepare(net(), data, traced_without_name, TUNING, device="cpu")
+    unnamed = prepare(net(), data, traced_without_name, TUNING, RunChoices(device="cpu"))
     assert unnamed.plan.model == unnamed.network.name == "network"

@@ -19,10 +19,12 @@ from rankfold.reproduce.grid import Cell, Grid
 from rankfold.reproduce.measure import Measurement, measure
 from rankfold.reproduce.planned import planned
 from rankfold.runs.baseline import dense_weights
+from rankfold.runs.choices import RunChoices
+from rankfold.runs.prepare import prepare
 from rankfold.runs.recipes import effective
 from rankfold.runs.result import Result
 from rankfold.runs.run import Begun, begin, run
-from rankfold.runs.state import RunNotes, prepare, traced
+from rankfold.runs.state import RunNotes, traced
 from rankfold.surgery.methods import plan_of
 from rankfold.temporaries import remove_strays
 from rankfold.training.data import ImageData, load_images
@@ -80,7 +82,7 @@ class Work:
             InputError: the cell cannot be run, or its folder holds another run.
         """
         model, data, plan, recipe, options = self._arguments(cell, progress)
-        state = prepare(model, data, plan, recipe, **options, captured=True)
+        state = prepare(model, data, plan, recipe, RunChoices(**options, captured=True))
         return begin(state, cell_folder(self.out, cell), resume=True)
 
     def measured(self, cell: Cell) -> Outcome:

@@ -20,12 +20,14 @@ from rankfold.plan.plan import PLAN
 from rankfold.progress import PROGRESS, Progress
 from rankfold.runs import steps
 from rankfold.runs.baseline import DenseWeights
+from rankfold.runs.choices import RunChoices
 from rankfold.runs.energy_record import EnergyOptions
 from rankfold.runs.folder import RunFolder
+from rankfold.runs.prepare import prepare
 from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, recipe_identity
 from rankfold.runs.record import record, result_of
 from rankfold.runs.result import Result
-from rankfold.runs.state import RunNotes, RunState, prepare
+from rankfold.runs.state import RunNotes, RunState
 from rankfold.training.distillation import Distillation
 from rankfold.training.metric import METRIC, Function, Metric, Updated
 from rankfold.training.processes import ALONE, Processes
@@ -126,11 +128,7 @@ def run(
         UnsupportedLayerError: a layer cannot be replaced exactly.
         LostProcessError: another of the processes has ended.
     """
-    state = prepare(
-        model,
-        data,
-        plan,
-        recipe,
+    choices = RunChoices(
         name=name,
         baseline=baseline,
         decomposition=decomposition,
@@ -149,10 +147,10 @@ def run(
         metric=metric,
         outputs=outputs,
     )
-    begun = begin(state, Path(out), resume)
+    begun = begin(prepare(model, data, plan, recipe, choices), Path(out), resume)
     if begun.known is not None:
         return begun.known
-    steps.fine_tune(state)
+    steps.fine_tune(begun.state)
     return end(begun)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,35 +11,27 @@ from torch import nn
 
 from rankfold.arguments import TEXT, check_fields
 from rankfold.calibration.observation import evaluating
-from rankfold.calibration.output_choice import usual_outputs
-from rankfold.calibration.outputs import SCORES, OutputModel, output_tensors
+from rankfold.calibration.outputs import OutputModel
 from rankfold.calibration.samples import CALIBRATION_IMAGES, call
 from rankfold.cost.energy import NetworkEnergy
-from rankfold.errors import InputError
-from rankfold.lowrank import DECOMPOSITIONS
 from rankfold.machine import Hardware, NonIdealities
-from rankfold.models.device import device_of, dtype_of
+from rankfold.models.device import device_of
 from rankfold.models.load import check_classes, check_logits
-from rankfold.plan import Plan, check_plan, coverage
+from rankfold.plan import Plan
 from rankfold.progress import Progress, Silent
-from rankfold.runs.baseline import DenseWeights, GivenWeights, TrainedWeights
-from rankfold.runs.energy_record import EnergyOptions, dense_energy
+from rankfold.runs.baseline import DenseWeights, GivenWeights
+from rankfold.runs.energy_record import EnergyOptions
 from rankfold.runs.folder import RunFolder
-from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, effective
-from rankfold.simulator import check_arrays
-from rankfold.surgery.compress import LayerReport, build_
-from rankfold.surgery.quantise import check_rounding
+from rankfold.surgery.compress import LayerReport
 from rankfold.training.checkpoint import Checkpoint
-from rankfold.training.device import choose_device
 from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.epoch_record import EpochRecord
 from rankfold.training.loaders import trace_on
-from rankfold.training.metric import Function, Metric, Updated
+from rankfold.training.metric import Metric
 from rankfold.training.processes import ALONE, Processes
 from rankfold.training.recipe import Recipe
 from rankfold.training.reconstruction_recipe import BlockRecord, Reconstruction
-from rankfold.training.source import TrainingData, numbered
-from rankfold.training.static_training import check_static
+from rankfold.training.source import TrainingData
 from rankfold.training.unlabelled import Likeness
 from rankfold.workload import Network, trace
 
@@ -167,198 +158,11 @@ class RunState:
         return Checkpoint(self.folder.checkpoint, self.folder.run)
 
 
-def prepare(
-    model: nn.Module,
-    data: TrainingData,
-    plan: Plan,
-    recipe: Recipe = FINE_TUNING,
-    *,
-    name: str | None = None,
-    baseline: DenseWeights | None = None,
-    decomposition: str = "data",
-    rounding: str = "nearest",
-    distillation: Distillation | None = DISTILLATION,
-    reconstruction: Reconstruction | None = None,
-    noise: NonIdealities | None = None,
-    energy: EnergyOptions | None = None,
-    hardware: Hardware | None = None,
-    notes: RunNotes | None = None,
-    linear: bool = False,
-    device: str = "auto",
-    progress: Progress | None = None,
-    processes: Processes = ALONE,
-    captured: bool = False,
-    metric: Metric | Function | Updated | None = None,
-    outputs: OutputModel | str | None = None,
-) -> RunState:
-    """A run that can begin: all that was given goes together, and nothing has been written.
-
-    The arguments, and what is raised, are those of `runs.run.run`.
-    """
-    # Cheap checks first: a wrong choice is refused before a network is traced.
-    target = choose_device(device)
-    _check_choices(decomposition, noise, recipe)
-    _check_labels(data, recipe, distillation, noise=noise, processes=processes)
-    if reconstruction is not None:
-        _check_reconstruction(reconstruction, data, noise, processes)
-    if metric is not None and not processes.alone:
-        raise InputError("a metric is measured in one process; omit torchrun, or the metric")
-    if metric is not None:
-        data.require_targets()
-    by = None if metric is None else Metric.of(metric).named()
-    taken_for = None if outputs is None else OutputModel.parse(outputs)
-    if captured:
-        check_captured(data, processes, noise)
-        _check_captured_labels(data, distillation)
-    check_rounding(rounding, plan)
-    suited = data.fitted(recipe)
-    machine = plan.machine
-    if hardware is not None:
-        machine = hardware.with_array(plan.array)
-    hearer = told(progress, processes)
-    own = copy.deepcopy(model)  # the steps work in place
-    # Dense, before any step: plans name its layers, and costs are of its shapes.
-    network = traced(own, data, name or plan.model)
-    check_plan(plan, network)
-    # By this name the network is built again, and commands read it from the plan; a plan that was made of
-    # shapes alone does not know how the network is called with inputs.
-    plan = replace(plan, model=network.name, inputs=plan.inputs or network.inputs)
-    if noise is not None:
-        check_arrays(plan, noise)
-    hearer.note(coverage(network, plan, linear).table() + "\n")
-    priced = energy or EnergyOptions.of(machine)
-    dense = dense_energy(network, plan, priced)
-    # A rehearsal: whatever surgery refuses, it refuses before any work is done.
-    build_(copy.deepcopy(own), plan)
-    # Weights of another network are refused before the folder is touched, too.
-    weights = (baseline or GivenWeights()).for_run(suited, data)
-    if isinstance(weights, TrainedWeights) and weights.recipe.epochs:
-        data.require_labels("training the dense network")
-    weights.load_(own)
-    return RunState(
-        model=own,
-        plan=plan,
-        network=network,
-        data=data,
-        recipe=suited,
-        device=target,
-        baseline=weights,
-        decomposition=decomposition,
-        rounding=rounding,
-        # Nothing to teach without weight or epochs: then no teacher is made, and none is on record.
-        distillation=effective(distillation, suited),
-        reconstruction=reconstruction,
-        noise=noise,
-        hardware=machine,
-        notes=notes or RunNotes(),
-        energy=priced,
-        dense_energy=dense,
-        progress=hearer,
-        processes=processes,
-        captured=captured,
-        metric=by,
-        outputs=taken_for,
-        classes=data.classes or _own_classes(own, data),
-    )
-
-
-def _own_classes(model: nn.Module, data: TrainingData) -> tuple[str, ...]:
-    """The classes that a network tells apart, by their numbers; none where its outputs are no scores."""
-    example = data.example(device_of(model))
-    if example is None:
-        example = torch.zeros(1, *data.input_size, device=device_of(model), dtype=dtype_of(model))
-    if usual_outputs(model, [example]).kind != SCORES:
-        return ()
-    with evaluating(model), torch.no_grad():
-        (scores,) = output_tensors(call(model, example), 1).values()
-    return numbered(scores.shape[1])
-
-
-def _check_labels(
-    data: TrainingData,
-    recipe: Recipe,
-    distillation: Distillation | None,
-    *,
-    noise: NonIdealities | None,
-    processes: Processes,
-) -> None:
-    """Refuse what needs labels where there are none, and what learning without labels does not do."""
-    alone = distillation is not None and not distillation.labels
-    if alone and distillation is not None and distillation.images is not None and recipe.epochs:
-        data.few(distillation.images, recipe.seed)  # refuses more than there are
-    if recipe.epochs and not alone:
-        data.require_labels(
-            "fine-tuning",
-            "learn from the dense network alone (compress --distil-unlabelled, or --reconstruct --epochs 0)",
-        )
-    if (not data.is_labelled or (alone and recipe.epochs)) and not processes.alone:
-        raise InputError("without labels networks are trained and measured in one process; omit torchrun")
-    if alone and noise is not None and recipe.epochs:
-        raise InputError(
-            "without labels networks learn as they are quantised, with no arrays in the loop; omit noise, or "
-            "the distillation without labels"
-        )
-    if not data.is_labelled and noise is not None:
-        data.require_labels("noise-aware training")
-
-
-def _check_captured_labels(data: TrainingData, distillation: Distillation | None) -> None:
-    data.require_labels("training by captured steps")
-    if distillation is not None and not distillation.labels:
-        raise InputError("captured steps look at labels; omit them, or the distillation without labels")
-
-
 def told(progress: Progress | None, processes: Processes) -> Progress:
     """Who hears of the work of this process: of several, the first alone tells."""
     if progress is None or not processes.is_first:
         return Silent()
     return progress
-
-
-def _check_choices(decomposition: str, noise: NonIdealities | None, recipe: Recipe) -> None:
-    if decomposition not in DECOMPOSITIONS:
-        raise InputError(f"decomposition (={decomposition}) must be one of {', '.join(DECOMPOSITIONS)}")
-    if noise is not None and recipe.compiled:
-        raise InputError(
-            "noise-aware training programs arrays anew in every step, which compiled steps do not; "
-            "omit compiled=True"
-        )
-
-
-def _check_reconstruction(
-    reconstruction: Reconstruction,
-    data: TrainingData,
-    noise: NonIdealities | None,
-    processes: Processes,
-) -> None:
-    """Refuse what a reconstruction cannot do."""
-    if noise is not None:
-        raise InputError(
-            "reconstruction has no arrays in the loop, and noise-aware training has; omit one of the two"
-        )
-    if not processes.alone:
-        raise InputError("a network is reconstructed in one process; omit torchrun, or the reconstruction")
-    if data.train_images < reconstruction.images:
-        raise InputError(
-            f"images (={reconstruction.images}) of reconstruction must be {data.train_images} or fewer, as "
-            "many as the data have to train on"
-        )
-
-
-def check_captured(data: TrainingData, processes: Processes, noise: NonIdealities | None = None) -> None:
-    """Refuse what steps that are recorded and played again cannot do.
-
-    Raises:
-        InputError: it is asked for.
-    """
-    check_static(data)
-    if not processes.alone:
-        raise InputError("captured steps are of one process; start one for each GPU, or omit captured steps")
-    if noise is not None:
-        raise InputError(
-            "noise-aware training programs arrays anew in every step, which captured steps do not; omit "
-            "captured steps"
-        )
 
 
 def traced(model: nn.Module, data: TrainingData, name: str) -> Network:

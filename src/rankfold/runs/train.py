@@ -16,9 +16,10 @@ from rankfold.runs import steps
 from rankfold.runs.baseline import GivenWeights, weights_digest
 from rankfold.runs.energy_record import EnergyOptions, dense_energy
 from rankfold.runs.recipes import DENSE
+from rankfold.runs.refusals import check_captured
 from rankfold.runs.result import Result
 from rankfold.runs.run import claim, common_identity, finished, recorded
-from rankfold.runs.state import RunNotes, RunState, check_captured, told, traced
+from rankfold.runs.state import RunNotes, RunState, told, traced
 from rankfold.surgery.compress import compress_
 from rankfold.training.device import choose_device
 from rankfold.training.processes import ALONE, Processes
