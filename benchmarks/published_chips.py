@@ -4,7 +4,6 @@ Usage: python benchmarks/published_chips.py [--out results/chips]
 
 tests/data/published_chips.csv says what is published, and where. Nothing is tuned to a chip: sizes, cells,
 sharing of ADCs and time of a read go in, and the component table that its description names prices them.
-NeuRRAM is described and not compared: its latencies and energies are a figure without values.
 """
 
 from __future__ import annotations
