@@ -149,3 +149,30 @@ def test_a_metric_is_measured_whenever_the_accuracy_is(digits, plan, whole, tmp_
     # It is part of what a folder is known by.
     with pytest.raises(InputError, match=r"different run .other metric"):
         run(net(), digits, plan, NO_EPOCH, out=tmp_path / "run", reconstruction=FEW, resume=True)
+
+
+class FailsAt:
+    """A metric that gives no number from one measurement on."""
+
+    def __init__(self, measured):
+        self.left = measured
+
+    def __call__(self, scores, classes):
+        self.left -= 1
+        return float("nan") if self.left < 0 else 1.0
+
+
+@pytest.mark.parametrize("measured", [0, 1], ids=["baseline", "decomposed"])
+def test_a_metric_that_fails_leaves_no_folder(digits, plan, measured, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(InputError, match="metric FailsAt gave nan; it must give a finite number"):
+        run(net(), digits, plan, NO_EPOCH, out=out, reconstruction=FEW, metric=FailsAt(measured))
+    assert not out.exists()
+
+
+def test_what_can_be_gone_on_from_is_kept_where_a_metric_fails(digits, plan, whole, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(InputError, match="metric FailsAt gave nan"):
+        run(net(), digits, plan, NO_EPOCH, out=out, reconstruction=FEW, metric=FailsAt(2))
+    result = run(net(), digits, plan, NO_EPOCH, out=out, reconstruction=FEW, metric=FailsAt(9), resume=True)
+    assert result.accuracy == whole[1].accuracy

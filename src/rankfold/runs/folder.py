@@ -6,14 +6,15 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from rankfold import run_files
 from rankfold.documents import read_json
-from rankfold.errors import InputError
+from rankfold.errors import InputError, RankfoldError
 from rankfold.records.claim import IDENTITY, Claim, as_read_back
 from rankfold.records.csv_table import write_csv
 from rankfold.records.typed import create_typed
@@ -105,10 +106,31 @@ class RunFolder:
         """The newest state of that training, while it is not complete."""
         return self.path / run_files.BASELINE_CHECKPOINT
 
+    @property
+    def _checkpoints(self) -> tuple[Path, ...]:
+        return self.checkpoint, self.baseline_checkpoint, self.reconstruction
+
     def remove_checkpoints(self) -> None:
         """Remove the states of training that nobody goes on from any more, as the run is complete."""
-        for path in (self.checkpoint, self.baseline_checkpoint, self.reconstruction):
+        for path in self._checkpoints:
             path.unlink(missing_ok=True)
+
+    @contextmanager
+    def given_back(self) -> Iterator[None]:
+        """Leave nothing of the run behind where work inside is refused and nothing can be gone on from.
+
+        Work that is stopped in another way leaves the folder to `resume`.
+        """
+        try:
+            yield
+        except RankfoldError:
+            if not any(path.exists() for path in (*self._checkpoints, self.baseline)):
+                self.plan.unlink(missing_ok=True)
+                self.marker.unlink(missing_ok=True)
+                # Others may have put files of their own there.
+                with suppress(OSError):
+                    self.path.rmdir()
+            raise
 
     @property
     def history(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -185,10 +186,12 @@ def begin(state: RunState, out: Path, resume: bool) -> Begun:
     # With `resume` a complete run costs nothing more, so grids may call it again for every cell.
     known = finished(state)
     if known is None:
-        steps.start(state)
-        steps.decompose(state)
-        steps.quantise(state)
-        steps.reconstruct(state)
+        # Of several processes the first alone has a folder.
+        with nullcontext() if state.folder is None else state.folder.given_back():
+            steps.start(state)
+            steps.decompose(state)
+            steps.quantise(state)
+            steps.reconstruct(state)
     return Begun(state, number, known)
 
 
