@@ -171,12 +171,10 @@ class Backward:
                 ascents = self.loss.ascents(given, draw, self.temperature)
             ends = tops_of(given)
             outputs = [output for _, _, output in seen]
-            gradients: Sequence[Tensor | None] = torch.autograd.grad(
-                [given[where] for where in ends],
-                outputs,
-                [ascents[where] for where in ends],
-                allow_unused=True,
-            )
+            # Whose gradients over the outputs are the ascents. Given to torch as such they would make it load
+            # its symbolic shapes, a second of its own.
+            rise = torch.stack([(given[where] * ascents[where]).sum() for where in ends]).sum()
+            gradients: Sequence[Tensor | None] = torch.autograd.grad(rise, outputs, allow_unused=True)
         runs: dict[str, list[LayerRun]] = {}
         for name in self.names:
             runs[name] = []

@@ -64,7 +64,11 @@ def times(values: Array, basis: Sequence[Array]) -> Array:
     is never made.
     """
     if len(basis) == 1:
-        return values @ basis[0]
+        (whole,) = basis
+        if len(whole) > 1:
+            return values @ whole
+        # One matrix for all: as one product, which is faster than one for each of `...`.
+        return (values.reshape(-1, len(whole[0])) @ whole[0]).reshape(values.shape)
     over_channels, over_kernel = basis
     channels = over_channels.shape[-1]
     positions = over_kernel.shape[-1]

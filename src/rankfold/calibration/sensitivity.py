@@ -337,8 +337,9 @@ class _Target:
         for run in self.runs_of(runs):
             slope = run.output_gradient(self.groups, images)  # (B, G, m/G, P)
             # Summed in the network's own type, over one batch; over all batches in float64.
-            part = torch.einsum("bgip,bgjp->gij", slope, slope).double()
             _, _, _, positions = slope.shape
+            side_by_side = slope.permute(1, 2, 0, 3).flatten(2)  # (G, m/G, B P)
+            part = (side_by_side @ side_by_side.transpose(1, 2)).double()
             self._patches += len(slope) * positions
             if self._gradient is None:
                 self._gradient = part
