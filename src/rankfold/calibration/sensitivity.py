@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from rankfold.calibration.backward import Backward, LayerRun

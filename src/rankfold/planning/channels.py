@@ -30,9 +30,8 @@ def with_channels(
     """The layers with the channels of which there may be fewer, in no order yet.
 
     Depthwise convolutions between two layers have as many channels as are left there. Other layers with
-    groups keep theirs, and all do where any may have other bits than its own. In chains each layer goes with
-    one neighbour, the first pair first, as layers that depend on each other are joined for the choice; where
-    depthwise convolutions stand between, with both, as most of what is to be saved there is in those.
+    groups keep theirs, and all do where any may have other bits than its own. A layer in the middle of a
+    chain may read fewer and give fewer.
 
     Args:
         slots: the layers.
@@ -49,10 +48,8 @@ def with_channels(
         first, last = open_slots[chain[0]], open_slots[chain[-1]]
         if any(open_slots[name].is_depthwise for name in chain):
             counts = counts_between(first.shape.m)
-        elif first.name not in read:
-            counts = channel_counts(first, last)
         else:
-            continue
+            counts = channel_counts(first, last)
         for name, reader in pairwise(chain):
             if counts:
                 given[name] = read[reader] = Channels(reader, counts)

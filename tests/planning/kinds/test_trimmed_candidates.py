@@ -116,14 +116,14 @@ def test_a_plan_with_fewer_channels_is_what_its_arrays_compute(
         torch.testing.assert_close(on_arrays(images), network(images), rtol=1e-4, atol=1e-5)
 
 
-def test_in_chains_each_layer_goes_with_one_neighbour() -> None:
-    chain = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(6)), nn.Flatten(), nn.LazyLinear(2))
+def test_in_chains_each_layer_goes_with_both_neighbours() -> None:
+    chain = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(5)), nn.Flatten(), nn.LazyLinear(2))
     images = torch.randn(4, 4, 6, 6)
     chain(images)
     slots = with_channels(layer_slots(trace(chain, (4, 6, 6), "chain"), ArraySpec(8, 4)), chain, [images])
-    pairs = {slot.name: slot.given.reader for slot in slots if slot.given is not None}
-    assert pairs == {"1": "2", "3": "4"}  # the first one stays dense
-    assert [slot.name for slot in slots if slot.read is not None] == ["2", "4"]
+    readers = {slot.name: slot.given.reader for slot in slots if slot.given is not None}
+    assert readers == {"1": "2", "2": "3", "3": "4"}  # the first one stays dense
+    assert [slot.name for slot in slots if slot.read is not None] == ["2", "3", "4"]
 
 
 def test_layers_with_other_bits_keep_their_channels(model: nn.Module, digits: ImageData) -> None:

@@ -1,4 +1,4 @@
-"""Fewer channels in chains of 1x1 and depthwise convolutions, which most of mobile networks are."""
+"""Fewer channels in chains: of 1x1 and depthwise convolutions, as in mobile networks, and of plain ones."""
 
 import itertools
 import math
@@ -67,8 +67,38 @@ def test_a_layer_may_read_and_give_fewer_channels(problem):
         }
 
 
-def test_the_choice_is_the_best_of_all(problem):
+def plain_chain():
+    """A stem and three convolutions, each of which alone reads the one before it."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()]
+    for _ in range(3):
+        layers += [nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    with torch.no_grad():
+        network[-1].weight *= 300  # so that losses are no rounding
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def plain_problem(images):
+    budget = Budget(CYCLES, 0.45, share=True)
+    return planning_problem(plain_chain(), [images], ARRAY, budget, kinds=["trimmed"], images=len(images))
+
+
+def test_the_middle_of_a_plain_chain_reads_and_gives_fewer(plain_problem):
+    """By windows, too; and the best plan makes use of both."""
+    (middle,) = [layer for layer in plain_problem.choices if layer.name == "5"]
+    both = [one for one in middle.candidates if one.needs is not None and one.channels is not None]
+    assert {one.needs.layer for one in both} == {"8"}
+    assert {one.entry.kind.window for one in both} >= {(1, 3), (2, 2)}
+    (chosen,) = [one for one in solve_problem(plain_problem).solution.chosen if one.entry.name == "5"]
+    assert chosen in both and chosen.loss > 0
+
+
+@pytest.mark.parametrize("name", ["problem", "plain_problem"])
+def test_the_choice_is_the_best_of_all(request, name):
     """Of every combination that other layers allow, as each names the channels that it needs."""
+    problem = request.getfixturevalue(name)
     best = math.inf
     names = [layer.name for layer in problem.choices]
     for chosen in itertools.product(*problem.candidates):
@@ -82,12 +112,13 @@ def test_the_choice_is_the_best_of_all(problem):
     assert 0 < best < math.inf
 
 
-def test_a_planned_chain_reads_nothing_that_is_not_computed(problem, images):
-    planning = solve_problem(problem)
+@pytest.mark.parametrize("name, network", [("problem", chain), ("plain_problem", plain_chain)])
+def test_a_planned_chain_reads_nothing_that_is_not_computed(request, name, network, images):
+    planning = solve_problem(request.getfixturevalue(name))
     plan = planning.plan
     kinds = [layer.kind for layer in plan.layers if isinstance(layer.kind, TrimmedLayer)]
     assert len(kinds) >= 3
-    model = chain()
+    model = network()
     losses = PlanLosses.on(model, [images], [plan], images=len(images))
     assert losses.of(plan) == pytest.approx(planning.solution.value, rel=1e-4)
     compress_(model, plan, [images])

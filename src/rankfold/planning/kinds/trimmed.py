@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 class TrimmedCandidates(KindCandidates):
-    """The first so many of the channels that it gives, or of those that it reads: as a convolution, and by
-    windows of k row tiles. Of both, in chains with depthwise convolutions, as a convolution alone.
+    """The first so many of the channels that it gives, of those that it reads, or of both: as a convolution,
+    and by windows of k row tiles.
 
     What it gives less, the layer behind it must not read (`exact.linked`).
     """
@@ -55,7 +55,7 @@ class TrimmedCandidates(KindCandidates):
         if slot.given is not None and slot.read is not None:
             for read, given in product(slot.read.counts, slot.given.counts):
                 both = TrimmedLayer(_first(slot.read, read), _first(slot.given, given))
-                yield from _of_channels(slot, both, None)
+                yield from _of_channels(slot, both, given_window(slot, given))
 
     def linked(self, slot: LayerSlot, kind: LayerKind) -> tuple[int | None, Need | None]:
         """The numbers of channels."""
