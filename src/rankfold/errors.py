@@ -15,6 +15,19 @@ class InputError(RankfoldError, ValueError):
     """A value, flag, shape or file content is wrong; the message says what, where and what would be right."""
 
 
+class UnwantedArgumentError(InputError):
+    """An argument has no place beside the others; without it the call would be right.
+
+    Attributes:
+        arguments: its name, or those of several of which one is to go; options of the command line are the
+            fields that hold them, such as `max_drop`.
+    """
+
+    def __init__(self, message: str, *arguments: str) -> None:
+        super().__init__(message)
+        self.arguments = arguments
+
+
 class NarrowArrayError(InputError):
     """Not one weight fits in a row of an array; whoever knows the file that describes it names the field."""
 

@@ -12,6 +12,7 @@ from rankfold.cli.arguments import process
 from rankfold.cli.commands import train
 from rankfold.cli.main import main
 from rankfold.errors import InputError
+from rankfold.version import __version__
 
 VERSION_0_1 = Path(__file__).parents[1] / "data" / "version-0.1"
 LONG = "x" * 5000
@@ -36,6 +37,15 @@ def test_what_a_command_freezes_is_searched_for_garbage_after_it(monkeypatch, tm
 def test_the_bare_command_prints_the_help(capsys):
     assert main([]) == 0
     assert "compress" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["map"], ["compress", "resnet20"]])
+def test_versions_are_told_before_and_behind_a_command(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--version"])
+    out, told = capsys.readouterr()
+    assert (ended.value.code, told) == (0, "")
+    assert out.startswith(f"rankfold {__version__}\n") and "torch" in out
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def mapped(capsys, *options):
 def test_the_names_of_all_options_are_known():
     """`option_names.py` is what the parsers have: old names too, as files may hold them."""
     shown = {name[2:] for command in COMMANDS for name in options_of(command)}
-    assert shown <= OPTION_NAMES | {"help"}
+    assert shown <= OPTION_NAMES | {"help", "version"}
     assert {"array", "calibration-images"} <= shown
 
 
@@ -129,6 +129,28 @@ def test_what_is_for_all_commands_is_left_out_where_it_does_not_go(folder, capsy
     assert out == plain
     for option in ("--bits", "--input"):
         assert f"{file} says {option}, which is left out here: {option} does not go with the folder" in told
+
+
+def test_what_belongs_to_another_method_is_left_out(folder, capsys):
+    """By what is wrong, and not by how it is said: these complaints name no option as it is typed."""
+    command = ["plan", "resnet8", "--uniform", "--method", "pairs", "--entries", "4"]
+    assert main([*command, "--out", "alone.json"]) == 0
+    (folder / "rankfold.toml").write_text('rank = "1/8"\nsteering = "ideal"\nobjective = "energy"\n')
+    capsys.readouterr()
+    assert main([*command, "--out", "with.json"]) == 0
+    told = capsys.readouterr().err
+    for option, why in (
+        ("rank", "rank (=1/8) does not go with method pairs"),
+        ("objective", "--uniform gives"),
+    ):
+        assert f"says --{option}, which is left out here: {why}" in told
+    assert "steering" not in told
+    for other in ("alone", "with"):
+        assert Path(f"{other}.json").exists()
+    assert (
+        json.loads(Path("with.json").read_text())["layers"]
+        != json.loads(Path("alone.json").read_text())["layers"]
+    )
 
 
 def test_a_chip_leaves_out_arrays_of_the_file(folder, capsys):

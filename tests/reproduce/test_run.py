@@ -163,6 +163,34 @@ def test_a_table_is_priced_without_its_runs(finished, tmp_path, capsys):
     assert "--price-again runs no cells; omit --time-limit" in capsys.readouterr().err
 
 
+def test_tables_and_figure_are_drawn_anew_from_the_table_alone(finished, tmp_path, capsys):
+    out = tmp_path / "table"
+    out.mkdir()
+    shutil.copy(finished / "cells.csv", out)
+    command = ["reproduce", "smoke", "--out", str(out), "--redraw"]
+    assert main(command) == 0
+    assert "8 of 8 cells are done" in capsys.readouterr().out
+    made = {path.name for path in out.iterdir()}
+    # All files of the grid but its record, which is of who trained it.
+    assert made == {path.name for path in finished.iterdir() if path.is_file()} - {"grid.json"}
+    for name in made:
+        assert (out / name).read_bytes() == (finished / name).read_bytes(), name
+    # A table of fewer cells is one of a grid that is under way.
+    rows = read_table(out / "cells.csv")
+    write_table(out / "cells.csv", [row for row in rows if row.cell != rows[0].cell])
+    assert main(command) == 0
+    assert "7 of 8 cells are done, 0 failed, 1 are left" in capsys.readouterr().out
+    for more, complaint in (
+        (["--hardware", "sram-32nm"], "--redraw counts nothing; omit --hardware"),
+        (["--seeds", "1"], "--redraw runs no cells; omit --seeds"),
+    ):
+        assert main([*command, *more]) == 2
+        assert complaint in capsys.readouterr().err
+    (out / "cells.csv").unlink()
+    assert main(command) == 2
+    assert str(out / "cells.csv") in capsys.readouterr().err
+
+
 def test_a_failed_cell_is_listed_and_the_others_go_on(finished, tmp_path, capsys):
     """One cell's folder holds another run, one is not begun: the rest is written, the exit code says it."""
     out = tmp_path / "copy"

@@ -101,6 +101,17 @@ class _Versions(argparse.Action):
         parser.exit()
 
 
+def _add_versions(parser: argparse.ArgumentParser) -> None:
+    """Add `--version`, which is understood before a command and behind it."""
+    parser.add_argument(
+        "--version",
+        action=_Versions,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        help="show versions: ours, and of what matters",
+    )
+
+
 def build_parser(*commands_known: str | None, settings: Settings | None = None) -> argparse.ArgumentParser:
     """The parser of `rankfold`.
 
@@ -116,13 +127,7 @@ def build_parser(*commands_known: str | None, settings: Settings | None = None) 
         description="Compress convolutional networks for in-memory-computing arrays: group low-rank "
         "factors, SDK mapping, quantisation-aware fine-tuning, honest cycle counts.",
     )
-    parser.add_argument(
-        "--version",
-        action=_Versions,
-        nargs=0,
-        dest=argparse.SUPPRESS,
-        help="show versions: ours, and of what matters",
-    )
+    _add_versions(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument(
         "--no-config", action="store_true", help="read no rankfold.toml and no pyproject.toml"
@@ -132,6 +137,7 @@ def build_parser(*commands_known: str | None, settings: Settings | None = None) 
         # All are known by name, so that the page of help and a misspelt command list them.
         added = commands.add_parser(name, help=words)
         if name in commands_known:
+            _add_versions(added)
             _add_arguments(added, name)
             if settings is not None:
                 added.set_defaults(applied=settings.apply(added, name))
@@ -194,12 +200,12 @@ def _run(given: Sequence[str], command: str | None, options: argparse.Namespace)
                 code: int = options.run(options)
             return code
         except InputError as error:
-            message = in_options(str(error))
-            refused = options.applied and options.applied.refused(message, options)
+            refused = options.applied and options.applied.refused(error, options)
             if settings is None or not refused:
                 raise
             if may_speak():
-                note = f"{settings.path} says --{refused}, which is left out here: {message}"
+                why = in_options(str(error))
+                note = f"{settings.path} says --{refused}, which is left out here: {why}"
                 print(in_one_line(note), file=sys.stderr)
             settings = settings.without(refused)
             vars(options).clear()

@@ -28,7 +28,8 @@ from rankfold.progress import Progress
 from rankfold.records.typed import is_typed, write_typed
 from rankfold.reproduce.cell import Outcome, cell_plan
 from rankfold.reproduce.grid import Cell, Grid
-from rankfold.reproduce.measure import TABLE, Costs, Measurement, costs_on, read_table, steering_of
+from rankfold.reproduce.measure import Costs, Measurement, costs_on, steering_of
+from rankfold.reproduce.recorded import recorded_outcomes
 from rankfold.reproduce.run import MARKER, TYPE, VERSION
 from rankfold.runs.record import versions
 from rankfold.runs.state import traced
@@ -63,19 +64,15 @@ def price_again(grid: Grid, out: Path, progress: Progress) -> tuple[Outcome, ...
         InputError: there is no such table, it holds a cell that the grid does not have, or a network that
             cannot be made again, or other cycles, conversions or parameters are counted for one of them.
     """
-    rows: dict[str, list[Measurement]] = {cell.name: [] for cell in grid.cells}
-    for row in read_table(out / TABLE):
-        if row.cell not in rows:
-            raise InputError(f"{out / TABLE} has a cell {row.cell}, which grid {grid.name} does not have")
-        rows[row.cell].append(row)
+    known = recorded_outcomes(grid, out)
     pricing = _Pricing(grid, _dense(grid, out))
     outcomes = []
-    for cell in grid.cells:
+    for outcome in known:
         again: tuple[Measurement, ...] = ()
-        if rows[cell.name]:
-            again = pricing.rows(cell, rows[cell.name])
-            progress.note(f"{cell.name}: priced on {grid.hardware.name}")
-        outcomes.append(Outcome(cell, again))
+        if outcome.rows:
+            again = pricing.rows(outcome.cell, outcome.rows)
+            progress.note(f"{outcome.cell.name}: priced on {grid.hardware.name}")
+        outcomes.append(Outcome(outcome.cell, again))
     _record(out / MARKER, grid.hardware)
     return tuple(outcomes)
 

@@ -43,7 +43,7 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
         "Low-rank": low_rank_tables(points),
         "Kernel positions that all outputs share": support_table(points),
         "The published reading: 3x3 layers of stride 1, no padding": published_table(points),
-        f"Energy with SDK, nJ per image, {_technology(grid)}": energy_table(points),
+        f"Energy with SDK, nJ per image, {_technology(rows)}": energy_table(points),
     }
     parts = [f"# {grid.name}", _how(grid, outcomes, points, rows)]
     for title, text in sections.items():
@@ -92,8 +92,9 @@ def _epochs(rows: Sequence[Measurement]) -> str:
     return f"{' and '.join(map(str, epochs))} epochs"
 
 
-def _technology(grid: Grid) -> str:
+def _technology(rows: Sequence[Measurement]) -> str:
     """What energy is counted for: hardware by its name, the default one by its component table."""
-    if grid.hardware == DEFAULT_HARDWARE:
-        return grid.hardware.technology
-    return grid.hardware.name
+    names = sorted({row.hardware for row in rows})
+    if names == [DEFAULT_HARDWARE.name]:
+        return DEFAULT_HARDWARE.technology
+    return ", ".join(names)

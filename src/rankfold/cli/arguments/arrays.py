@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.cli.arguments.old_names import also_called
-from rankfold.cli.arguments.values import adc_range, age, bit_width, checked, noise, width
+from rankfold.cli.arguments.values import adc_range, age, bit_width, checked, flag, noise, width
 from rankfold.cost.energy import completed
-from rankfold.errors import InputError, RankfoldError
+from rankfold.errors import InputError, RankfoldError, UnwantedArgumentError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_names, load_hardware
 from rankfold.machine.hardware import OF_HARDWARE, OF_NOISE
 from rankfold.mapping import CELLS, CODINGS, CONVERSIONS, ArraySpec
 from rankfold.plan import Plan
 from rankfold.plan.uniform import Bits
 from rankfold.run_files import PLAN
+
+# Figures whose option says the opposite.
+OPTION_OF = {"drift_compensation": "no_drift_compensation"}
 
 
 class _Described(argparse.Action):
@@ -277,9 +280,15 @@ def given_figures(options: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
-def given_noise(options: argparse.Namespace) -> bool:
-    """Whether single options describe in what arrays fall short, beside the resolution of their ADCs."""
-    return any(name in OF_NOISE for name in given_figures(options))
+def refuse_noise(options: argparse.Namespace, complaint: str) -> None:
+    """Refuse options that describe in what arrays fall short, beside the resolution of their ADCs.
+
+    Raises:
+        UnwantedArgumentError: there is one.
+    """
+    for name in given_figures(options):
+        if name in OF_NOISE:
+            raise UnwantedArgumentError(complaint, OPTION_OF.get(name, name))
 
 
 def check_details(options: argparse.Namespace, hardware: Hardware, varied: Sequence[str] = ()) -> None:
@@ -298,11 +307,9 @@ def check_details(options: argparse.Namespace, hardware: Hardware, varied: Seque
     for detail, of in (("adc_range", "adc_bits"), ("stuck_high", "stuck"), ("drift_compensation", "drift")):
         # What varies has no value yet, and counts as given.
         if detail in figures and not hardware.figure(of) and of not in varied:
-            flag = f"--{detail.replace('_', '-')}"
-            if detail == "drift_compensation":
-                flag = "--no-drift-compensation"
-            raise InputError(
-                f"{flag} says nothing without --{of.replace('_', '-')}; add that, or omit {flag}"
+            name = OPTION_OF.get(detail, detail)
+            raise UnwantedArgumentError(
+                f"{flag(name)} says nothing without {flag(of)}; add that, or omit {flag(name)}", name
             )
 
 

@@ -8,7 +8,7 @@ from rankfold.cli.arguments.old_names import also_called
 from rankfold.cli.arguments.values import array_count, checked
 from rankfold.cost import AUTO, MOST_ARRAYS, Masks
 from rankfold.cost.energy import choose_mappings, counted_plan, hardware_table
-from rankfold.errors import InputError
+from rankfold.errors import UnwantedArgumentError
 from rankfold.mapping import MAPPINGS
 from rankfold.plan import Plan
 from rankfold.workload import Network
@@ -73,7 +73,9 @@ def within_arrays(
         return plan
     named = named_mapping(options.mapping)
     if named is not None:
-        raise InputError(f"--max-arrays chooses the mappings itself; omit --mapping {named}")
+        raise UnwantedArgumentError(
+            f"--max-arrays chooses the mappings itself; omit --mapping {named}", "mapping"
+        )
     from rankfold.planning.exact.mappings import mappings_within  # late: SciPy's solver takes long to import
 
     # On the arrays that are priced, so that it is the number that the output counts.

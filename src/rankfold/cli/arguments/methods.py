@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from rankfold.cli.arguments.values import checked
-from rankfold.errors import InputError
+from rankfold.errors import InputError, UnwantedArgumentError
 from rankfold.plan import METHODS, LayerRule, LowRank, Method, Quantise
 from rankfold.plan.kinds import PLAIN, STEERINGS
 from rankfold.plan.methods import Setting, needed_settings, offered_methods, settings
@@ -169,7 +169,7 @@ def _given_settings(method: type[Method], options: argparse.Namespace) -> dict[s
             continue
         # Refused instead of ignored: the user would take the result for one with it.
         if setting not in method.settings:
-            raise InputError(f"{name} (={value}) does not go with method {method.name}")
+            raise UnwantedArgumentError(f"{name} (={value}) does not go with method {method.name}", name)
         given[name] = value
     return given
 
@@ -183,12 +183,14 @@ def _given_flags(method: type[Method], options: argparse.Namespace) -> dict[str,
             continue
         # They choose layers for some methods; others would pass them over without a word.
         if flag not in method.flags:
-            raise InputError(
-                f"{words} not go with method {method.name}; they choose low-rank layers, with rank"
+            raise UnwantedArgumentError(
+                f"{words} not go with method {method.name}; they choose low-rank layers, with rank", flag
             )
         given[field] = value
     if options.steering != PLAIN:
         if "steering" not in method.flags:
-            raise InputError(f"steering (={options.steering}) does not go with method {method.name}")
+            raise UnwantedArgumentError(
+                f"steering (={options.steering}) does not go with method {method.name}", "steering"
+            )
         given["steering"] = options.steering
     return given

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rankfold.cli.arguments.values import refuse_given
 from rankfold.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,8 +66,11 @@ def classes_of(options: argparse.Namespace, data: TrainingData) -> int:
     from rankfold.models.load import brings_weights
 
     if data.is_labelled:
-        if options.classes is not None:
-            raise InputError(f"--classes is for data without labels, and {data.name} has labels; omit it")
+        refuse_given(
+            options,
+            ["classes"],
+            f"{{flag}} is for data without labels, and {data.name} has labels; omit it",
+        )
         return len(data.classes)
     if options.classes is None and not brings_weights(options.model):
         raise InputError(

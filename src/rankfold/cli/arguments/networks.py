@@ -4,7 +4,7 @@ factory.
 
 from __future__ import annotations
 
-from rankfold.errors import InputError, did_you_mean
+from rankfold.errors import InputError, UnwantedArgumentError, did_you_mean
 from rankfold.workload import ZOO, Network, trace, zoo_network
 from rankfold.workload.table import SUFFIXES, read_table
 
@@ -27,8 +27,8 @@ def find_network(model: str, given: tuple[int, ...] | None) -> Network:
     # Files by their suffix, then names: from what needs nothing to what imports torch.
     if model.lower().endswith(SUFFIXES):
         if given is not None:
-            raise InputError(
-                "--input does not go with a table of layers, which gives each layer's input itself"
+            raise UnwantedArgumentError(
+                "--input does not go with a table of layers, which gives each layer's input itself", "input"
             )
         return read_table(model)
     if model.lower().endswith(".onnx"):

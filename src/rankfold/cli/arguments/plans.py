@@ -12,10 +12,9 @@ from rankfold.cli.arguments.mappings import laid_out, named_mapping
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, low_rank_method
 from rankfold.cli.arguments.models import add_factory
 from rankfold.cli.arguments.networks import MODEL_HELP, find_network, is_name
-from rankfold.cli.arguments.values import checked, flag, given, input_sizes
+from rankfold.cli.arguments.values import checked, input_sizes, refuse_given
 from rankfold.cost import Masks
 from rankfold.cost.energy import BITS, OnArrays
-from rankfold.errors import InputError
 from rankfold.models.pretrained import run_folder
 from rankfold.plan import Plan, check_plan, masks_for, uniform_plan
 from rankfold.workload import Network
@@ -81,10 +80,12 @@ def planned_network(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     # A plan first: with it `model` is the network that it is for, and not a folder.
     if options.plan is None and run_folder(options.model).is_dir():
         return finished_run(options)
-    if options.factory is not None:
-        raise InputError("--model says what builds the network of a folder; name the network itself instead")
-    if options.trust_code:
-        raise InputError("--trust-code is for folders, which may name code of others; omit it")
+    refuse_given(
+        options,
+        ["factory"],
+        "{flag} says what builds the network of a folder; name the network itself instead",
+    )
+    refuse_given(options, ["trust_code"], "{flag} is for folders, which may name code of others; omit it")
     if options.plan is not None:
         return given_plan(options)
     return uniformly_planned(options)
@@ -128,7 +129,7 @@ def _both_bits(options: argparse.Namespace) -> int | None:
 
 def finished_run(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     """What a run, or somebody with `save`, made of a network, for the array of its plan or another."""
-    _refuse(
+    refuse_given(
         options,
         (*SAID_BY_A_PLAN, "input"),
         "{flag} does not go with the folder of a run, whose plan says it; omit it",
@@ -160,7 +161,7 @@ def _network_of(folder: Path, plan: Plan, factory: str | None) -> Network:
 
 def given_plan(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     """The plan of a file for the network that the user named, for the array of the plan or another."""
-    _refuse(
+    refuse_given(
         options,
         SAID_BY_A_PLAN,
         f"--plan already says what every layer becomes; omit {{flag}}, or edit {options.plan}",
@@ -169,10 +170,3 @@ def given_plan(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
     plan = Plan.load(options.plan)
     check_plan(plan, network)
     return network, plan.on(chosen_hardware(options, plan)), {}
-
-
-def _refuse(options: argparse.Namespace, names: tuple[str, ...], complaint: str) -> None:
-    """Refuse options that a plan has an answer to already."""
-    # Not every command has all of them.
-    for name in given(options, names):
-        raise InputError(complaint.format(flag=flag(name)))

@@ -22,22 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.cli.arguments.option_names import OPTION_NAMES
-from rankfold.errors import InputError, did_you_mean
+from rankfold.errors import InputError, UnwantedArgumentError, did_you_mean
 
 FILE, PROJECT = "rankfold.toml", "pyproject.toml"
 TABLE = "rankfold"  # of [tool.*] in a pyproject.toml
 # What is of a single call, and would surprise in all others.
 OF_ONE_CALL = frozenset(
     {"json", "csv", "list", "show", "show-table", "help", "resume", "plan", "include", "exclude", "digital"}
-    | {"vary", "learn-from", "price-again"}
+    | {"vary", "learn-from", "price-again", "redraw"}
 )
 # What asks a command for other work, and is therefore no default of it unless its own table says so:
 # `energy --data` simulates for minutes.
 OF_OWN_TABLES = {"energy": frozenset({"data"})}
-# Of a message that complains of options that do not go together, and not of a value.
-REFUSES = re.compile(
-    r"\b(goe?s? with|says? nothing|omit|is (of|for) |the chip says|looks at no|chooses the|simulates the)"
-)
 
 
 @dataclass(frozen=True)
@@ -155,14 +151,16 @@ class Applied:
         """The options of the file that nothing on the command line went before, as they would be typed."""
         return [self.words[name] for name in self._fields_in_use(options)]
 
-    def refused(self, message: str, options: argparse.Namespace) -> str | None:
-        """The option for all commands that a complaint says does not go with what was typed, by its name.
+    def refused(self, error: InputError, options: argparse.Namespace) -> str | None:
+        """The option for all commands that has no place beside what was typed, by its name.
 
-        None: it complains of something else, of a value, of the command's own table, or of several options of
+        None: the error is of something else, of a value, of the command's own table, or of several options of
         the file, which contradict each other.
         """
-        said = self._complained_of(message, options)
-        if len(said) != 1 or not REFUSES.search(message):
+        if not isinstance(error, UnwantedArgumentError):
+            return None
+        said = [name for name in self._fields_in_use(options) if name in error.arguments]
+        if len(said) != 1:
             return None
         name = self.names[said[0]]
         if name in self.settings.of_command.get(self.command, ()):

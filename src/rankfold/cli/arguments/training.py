@@ -10,7 +10,7 @@ from rankfold.cli.arguments.old_names import also_called
 from rankfold.cli.arguments.process import add_device, add_seed
 from rankfold.cli.arguments.processes import one_first
 from rankfold.cli.arguments.values import checked, image_size, share
-from rankfold.errors import InputError
+from rankfold.errors import UnwantedArgumentError
 
 if TYPE_CHECKING:
     from rankfold.training.data import ImageData
@@ -147,8 +147,9 @@ def scaled(options: argparse.Namespace, data: TrainingData) -> TrainingData:
         return data
     scaling = Scaling.parse(options.normalise)
     if not isinstance(data, ImageData):
-        raise InputError(
-            f"--normalise is of decoded images, and data {data.name} are not; omit it (or add --no-stream)"
+        raise UnwantedArgumentError(
+            f"--normalise is of decoded images, and data {data.name} are not; omit it (or add --no-stream)",
+            "normalise",
         )
     return data.scaled(scaling)
 
@@ -206,7 +207,9 @@ def distillation(options: argparse.Namespace) -> Distillation | None:
 
     if options.distil_unlabelled is not None:
         if options.distil is not None:
-            raise InputError("--distil-unlabelled looks at no labels; omit --distil and --no-distil")
+            raise UnwantedArgumentError(
+                "--distil-unlabelled looks at no labels; omit --distil and --no-distil", "distil"
+            )
         return Distillation.unlabelled(options.distil_unlabelled or None)
     # Not given, or given without a weight: the usual one.
     if options.distil is None or options.distil is True:

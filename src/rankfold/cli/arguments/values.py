@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from rankfold.errors import InputError, RankfoldError
+from rankfold.errors import InputError, RankfoldError, UnwantedArgumentError
 from rankfold.machine.description import seconds
 from rankfold.workload.shape import is_count
 
@@ -31,7 +31,25 @@ def flag(name: str) -> str:
     """How the user gives an option, by the name of its field."""
     if name == "rules":
         return "--include and --exclude"
+    if name == "factory":
+        return "--model"
     return f"--{name.replace('_', '-')}"
+
+
+def refuse_given(options: argparse.Namespace, names: Iterable[str], complaint: str) -> None:
+    """Refuse options that say nothing here.
+
+    Args:
+        options: as parsed.
+        names: of their fields; what the command does not have was not given.
+        complaint: with `{flag}` for how the option is typed.
+
+    Raises:
+        UnwantedArgumentError: one of them is given.
+    """
+    for name in given(options, names):
+        # Not `format`: names of the user's files in a complaint may have braces.
+        raise UnwantedArgumentError(complaint.replace("{flag}", flag(name)), name)
 
 
 def checked(parse: Callable[[str], T]) -> Callable[[str], T]:

@@ -15,10 +15,11 @@ from rankfold.cli.arguments.chips import named_chip, naming_columns
 from rankfold.cli.arguments.mappings import add_mapping
 from rankfold.cli.arguments.methods import add_rules
 from rankfold.cli.arguments.plans import add_planned_network, planned_network
+from rankfold.cli.arguments.values import refuse_given
 from rankfold.cli.words.chip_run import check_in_words, chip_run_csv, chip_run_in_words, chip_run_table
 from rankfold.cli.words.hardware import not_counted_in_words
 from rankfold.cost.choice import AUTO
-from rankfold.errors import InputError
+from rankfold.errors import InputError, UnwantedArgumentError
 from rankfold.machine import ChipSpec, chip_names, chip_text, load_chip
 from rankfold.models.pretrained import run_folder
 from rankfold.records.text_table import format_table
@@ -74,7 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print descriptions, or a network on a chip."""
     if options.page is not None and (options.list or options.show is not None):
-        raise InputError("--page shows a network on a chip; name one, and omit --list and --show")
+        raise UnwantedArgumentError(
+            "--page shows a network on a chip; name one, and omit --list and --show", "page"
+        )
     if options.list:
         print(_table())
         return 0
@@ -144,9 +147,9 @@ def _chip(options: argparse.Namespace) -> ChipSpec:
         raise InputError("name a network, or give --list or --show NAME")
     if options.chip is None:
         raise InputError(f"give the chip: --chip {' or '.join(chip_names())}, or a .yaml file")
-    for name in ("array", "hardware"):
-        if getattr(options, name) is not None:
-            raise InputError(f"--{name}: the chip says what its arrays are; omit it, or edit the chip")
+    refuse_given(
+        options, ("array", "hardware"), "{flag}: the chip says what its arrays are; omit it, or edit the chip"
+    )
     return named_chip(options.chip)
 
 

@@ -15,8 +15,8 @@ from rankfold.cli.arguments.arrays import (
     check_details,
     chosen_bits,
     chosen_hardware,
-    given_noise,
     kept_with_plan,
+    refuse_noise,
 )
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
@@ -35,14 +35,14 @@ from rankfold.cli.arguments.training import (
     recipe,
     training_data,
 )
-from rankfold.cli.arguments.values import checked, input_sizes
+from rankfold.cli.arguments.values import checked, input_sizes, refuse_given
 from rankfold.cli.commands.compress_reconstruct import (
     add_reconstruction,
     check_reconstruction,
     reconstruction,
 )
 from rankfold.cost.energy import all_laid_out, choose_mappings, hardware_table
-from rankfold.errors import InputError
+from rankfold.errors import InputError, UnwantedArgumentError
 from rankfold.lowrank import DECOMPOSITIONS, ROUNDINGS
 from rankfold.plan import Method, Plan
 from rankfold.plan.kinds import PLAIN
@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from rankfold.workload import Network
 
 DENSE_EPOCHS = 60  # of a dense network without weights, where nothing is said
+# What says, beside a method's own settings, how all layers are treated.
+OF_ONE_SETTING = ("linear", "fit", "force_low_rank", "rules", "weight_bits", "input_bits", "pointwise")
 UNSET = object()  # since None means float
 BITS = 4  # where nothing is said
 
@@ -136,10 +138,11 @@ def run(options: argparse.Namespace) -> int:
         if started_together():
             raise InputError("ONNX files are decomposed in one process; omit torchrun")
         return compress_onnx.run(options, bits_given=options.bits not in (UNSET, None))
-    if options.input is not None:
-        raise InputError(
-            "--input is of ONNX files that are only decomposed; the data say how large images are"
-        )
+    refuse_given(
+        options,
+        ["input"],
+        "{flag} is of ONNX files that are only decomposed; the data say how large images are",
+    )
     if options.data is None:
         raise InputError(f"--data is missing: {DATA_HELP}")
     # Before anything is loaded, as what is wrong with the options costs no wait then.
@@ -150,9 +153,10 @@ def run(options: argparse.Namespace) -> int:
     else:
         planned = Plan.load(options.plan)
     if options.checkpoint is not None and options.baseline_epochs != options.defaults["baseline_epochs"]:
-        raise InputError(
+        raise UnwantedArgumentError(
             "--checkpoint brings the weights of the dense network, which is then not trained; omit "
-            "--baseline-epochs"
+            "--baseline-epochs",
+            "baseline_epochs",
         )
     hardware = chosen_hardware(options, planned)
     noise = _noise(options, hardware)
@@ -220,8 +224,10 @@ def _compress(
 def _check_decomposition(options: argparse.Namespace, plan: Plan) -> None:
     """Refuse a way to make factors where there are none to make."""
     made = any(layer.kind.made_for_data for layer in plan.layers)
-    if options.decomposition is not None and not made:
-        raise InputError("no layer of this plan gets factors or supports; omit --decomposition")
+    if not made:
+        refuse_given(
+            options, ["decomposition"], "no layer of this plan gets factors or supports; omit {flag}"
+        )
 
 
 def _baseline(options: argparse.Namespace, data: TrainingData) -> DenseWeights:
@@ -281,28 +287,15 @@ def _both_bits(options: argparse.Namespace) -> int | None:
 
 def _check_plan_alone(options: argparse.Namespace) -> None:
     """Refuse what a plan says already."""
-    given = _of_one_method(options)
-    given["--bits"] = options.bits is not UNSET
-    given["--weight-bits"] = options.weight_bits is not None
-    given["--input-bits"] = options.input_bits is not None
-    given["--pointwise"] = options.pointwise
-    for flag, there in given.items():
-        if there:
-            raise InputError(
-                f"--plan already says what every layer becomes; omit {flag}, or edit {options.plan}"
-            )
-
-
-def _of_one_method(options: argparse.Namespace) -> dict[str, bool]:
-    """Options that say what one method makes of all layers, and whether they were given."""
-    # By what argparse gives where nothing is said, which differs from option to option.
-    names = ("method", "mapping", *settings(offered_methods().values()))
-    given = {f"--{name.replace('_', '-')}": getattr(options, name) is not None for name in names}
-    given["--steering"] = options.steering != PLAIN
-    for name in ("linear", "fit", "force_low_rank"):
-        given[f"--{name.replace('_', '-')}"] = getattr(options, name)
-    given["--include and --exclude"] = bool(options.rules)
-    return given
+    names = ["method", "mapping", *settings(offered_methods().values()), *OF_ONE_SETTING]
+    # What these are where nothing is said is not what `refuse_given` knows for that.
+    if options.steering != PLAIN:
+        names.append("steering")
+    if options.bits is not UNSET:
+        names.append("bits")
+    refuse_given(
+        options, names, f"--plan already says what every layer becomes; omit {{flag}}, or edit {options.plan}"
+    )
 
 
 def _noise(options: argparse.Namespace, hardware: Hardware) -> NonIdealities | None:
@@ -318,9 +311,9 @@ def _noise(options: argparse.Namespace, hardware: Hardware) -> NonIdealities | N
         return chosen
     # Noise that nothing looks at would be mistaken for noise that was trained for; the resolution of ADCs is
     # that of energy too.
-    if given_noise(options):
-        raise InputError(
-            "the noise of arrays goes with --noise-aware; add it, or simulate the finished run (rankfold "
-            "simulate)"
-        )
+    refuse_noise(
+        options,
+        "the noise of arrays goes with --noise-aware; add it, or simulate the finished run (rankfold "
+        "simulate)",
+    )
     return None

@@ -13,9 +13,10 @@ from rankfold.cli.arguments.arrays import chosen_hardware
 from rankfold.cli.arguments.mappings import named_mapping
 from rankfold.cli.arguments.methods import low_rank_method
 from rankfold.cli.arguments.process import command_line
+from rankfold.cli.arguments.values import flag
 from rankfold.cli.words.progress import Bars
 from rankfold.cost.energy import NOT_SIMULATED, choose_mappings, hardware_table
-from rankfold.errors import InputError
+from rankfold.errors import InputError, UnwantedArgumentError
 from rankfold.plan import LowRank, Plan, check_plan, coverage, uniform_plan
 from rankfold.records.text_table import format_table, with_short_names
 from rankfold.runs.decompose_onnx import Decomposition, decompose_to_folder, read_feeds
@@ -74,16 +75,16 @@ def _check_options(options: argparse.Namespace, bits_given: bool) -> None:
             "an ONNX file is decomposed in float; for bits give --data and --reconstruct, or epochs"
         )
     if options.method not in (None, LowRank.name):
-        raise InputError(
-            f"an ONNX file can be made low-rank only, without training; omit --method {options.method}"
+        raise UnwantedArgumentError(
+            f"an ONNX file can be made low-rank only, without training; omit --method {options.method}",
+            "method",
         )
     for name, value in vars(options).items():
         if name in MEANINGFUL or name not in options.defaults:
             continue
         if value != options.defaults[name]:
-            flag = name.replace("_", "-")
-            raise InputError(
-                f"--{flag} says nothing where an ONNX file is decomposed without training; omit it"
+            raise UnwantedArgumentError(
+                f"{flag(name)} says nothing where an ONNX file is decomposed without training; omit it", name
             )
     if options.decomposition == "sequential":
         raise InputError(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from rankfold.cli.arguments.processes import started_together
 from rankfold.cli.arguments.training import add_calibration_images
-from rankfold.errors import InputError
+from rankfold.cli.arguments.values import refuse_given
+from rankfold.errors import InputError, UnwantedArgumentError
 
 if TYPE_CHECKING:
     from rankfold.training.reconstruction_recipe import Reconstruction
@@ -37,14 +38,17 @@ def check_reconstruction(options: argparse.Namespace) -> None:
         InputError: there is such an option, or its value is wrong.
     """
     if not options.reconstruct:
-        if options.steps is not None:
-            raise InputError("--steps is of --reconstruct; add it, or omit --steps")
-        if options.calibration_images is not None:
-            raise InputError("--calibration-images is of --reconstruct; add it, or omit --calibration-images")
+        refuse_given(
+            options, ("steps", "calibration_images"), "{flag} is of --reconstruct; add it, or omit {flag}"
+        )
         return
     reconstruction(options)
     if options.noise_aware:
-        raise InputError("--reconstruct has no arrays in the loop, as --noise-aware has; omit one of them")
+        raise UnwantedArgumentError(
+            "--reconstruct has no arrays in the loop, as --noise-aware has; omit one of them",
+            "reconstruct",
+            "noise_aware",
+        )
     if started_together():
         raise InputError("--reconstruct works in one process; omit torchrun")
 

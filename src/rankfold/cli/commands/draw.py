@@ -12,6 +12,7 @@ from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import low_rank_method
 from rankfold.cli.arguments.networks import find_network
 from rankfold.cli.arguments.plans import add_planned_network, finished_run, given_plan, planned_network
+from rankfold.cli.arguments.values import refuse_given
 from rankfold.cost import choose_mapping, planned_shape
 from rankfold.cost.choice import runs_by_weight
 from rankfold.cost.energy import counted_plan, hardware_table
@@ -89,8 +90,7 @@ def _write_page(options: argparse.Namespace) -> None:
     from rankfold.report.mapper.choices import network_choices
     from rankfold.report.mapper.page import write_mapper
 
-    if options.compare:
-        raise InputError("--compare is for pictures: the page has all mappings; omit it")
+    refuse_given(options, ["compare"], "{flag} is for pictures: the page has all mappings; omit it")
     # Mapping a network may take a while; a file that is no page is known before.
     check_page(options.page)
     # Whoever asks for pairs gets them, whatever they cost; a plan says itself which there are.

@@ -15,6 +15,7 @@ from rankfold.cli.arguments.methods import add_rules
 from rankfold.cli.arguments.plans import add_planned_network, arrays_with_accuracy, planned_network
 from rankfold.cli.arguments.process import add_device, prepare_process
 from rankfold.cli.arguments.technology import add_technology
+from rankfold.cli.arguments.values import refuse_given
 from rankfold.cli.words.energy import component_table_in_words, energy_csv, energy_summary, energy_table
 from rankfold.cli.words.hardware import hardware_in_words, not_counted_in_words
 from rankfold.cost import counts_linear
@@ -26,13 +27,16 @@ from rankfold.cost.energy import (
     on_arrays,
     table_text,
 )
-from rankfold.errors import InputError
+from rankfold.errors import InputError, UnwantedArgumentError
 from rankfold.machine import hardware_to_json
 from rankfold.models.pretrained import run_folder
 from rankfold.plan import Plan
 
 if TYPE_CHECKING:
     from rankfold.runs.adc_bits import AdcChoice
+
+# Options that say how a run is simulated.
+OF_DATA = ("max_drop", "per_layer", "images", "seed", "device", "threads")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +82,8 @@ def _add_adc_choice(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--images", type=int, metavar="N", help="test images to simulate (default 1,000)")
     group.add_argument("--seed", type=int, metavar="N", help="of the images (default 0)")
     add_device(group)
+    # Not `auto`, so that it can be told whether it was given.
+    parser.set_defaults(device=None)
 
 
 def _chosen_adcs(options: argparse.Namespace, plan: Plan) -> AdcChoice | None:
@@ -87,17 +93,19 @@ def _chosen_adcs(options: argparse.Namespace, plan: Plan) -> AdcChoice | None:
         InputError: an option is of no use, or the network is no finished run.
     """
     if options.data is None:
-        for flag in ("max_drop", "per_layer", "images", "seed", "device", "threads"):
-            if getattr(options, flag) not in (None, False, "auto"):
-                raise InputError(f"--{flag.replace('_', '-')} says nothing without --data; add it")
+        refuse_given(options, OF_DATA, "{flag} says nothing without --data; add it")
         return None
     folder = run_folder(options.model)
     if options.plan is not None or not folder.is_dir():
-        raise InputError("--data is for simulating a finished run; give its folder as the model")
-    if options.adc_bits is not None:
-        raise InputError("--data chooses the bits of the ADCs; omit --adc-bits")
-    if options.cheapest or options.mapping is not None:
-        raise InputError("--data simulates the run as its plan lays it out; omit --mapping and --cheapest")
+        raise UnwantedArgumentError(
+            "--data is for simulating a finished run; give its folder as the model", "data"
+        )
+    refuse_given(options, ["adc_bits"], "--data chooses the bits of the ADCs; omit {flag}")
+    refuse_given(
+        options,
+        ("mapping", "cheapest"),
+        "--data simulates the run as its plan lays it out; omit {flag}",
+    )
     from rankfold.cli.words.progress import Bars
     from rankfold.runs.adc_bits import IMAGES, MAX_DROP, fewest_adc_bits
     from rankfold.runs.chips import LoadedRun
@@ -107,7 +115,7 @@ def _chosen_adcs(options: argparse.Namespace, plan: Plan) -> AdcChoice | None:
     if max_drop is None:
         max_drop = MAX_DROP
     return fewest_adc_bits(
-        LoadedRun.load(folder, options.data, options.device, progress=Bars()),
+        LoadedRun.load(folder, options.data, options.device or "auto", progress=Bars()),
         plan.machine,
         max_drop=max_drop,
         per_layer=options.per_layer,
@@ -144,7 +152,9 @@ def run(options: argparse.Namespace) -> int:
     if options.cheapest:
         # Its own choice would be overruled layer by layer without a word.
         if named_mapping(options.mapping):
-            raise InputError(f"--cheapest chooses the mappings itself; omit --mapping {options.mapping}")
+            raise UnwantedArgumentError(
+                f"--cheapest chooses the mappings itself; omit --mapping {options.mapping}", "mapping"
+            )
         plan = cheapest_mappings(network, plan, table, masks)
     # Settled once for both networks, so that they have the same layers.
     linear = options.linear or counts_linear(network, plan)

@@ -17,7 +17,7 @@ from rankfold.cli.arguments.training import (
     add_image_size,
     decoded_data,
 )
-from rankfold.cli.arguments.values import checked, flag, given, input_sizes
+from rankfold.cli.arguments.values import checked, input_sizes, refuse_given
 from rankfold.errors import InputError
 from rankfold.explore import LocalPool, Search, Space, explore, load_space
 from rankfold.explore.front import OBJECTIVES, QUANTITIES, chosen_objectives
@@ -152,15 +152,15 @@ def _runner(options: argparse.Namespace) -> Runner:
 def _networks(options: argparse.Namespace, space: Space) -> tuple[list[Network], TrainedNetworks | None]:
     """The networks, with their weights where there are data."""
     if options.data is None:
-        for name in given(options, ("checkpoint", "classes", "calibration_images")):
-            raise InputError(f"{flag(name)} is of trained networks; give --data, too")
+        of_trained = ["checkpoint", "classes", "calibration_images"]
+        # 0, which measures none, is what it is where it is not given.
         if options.measure:
-            raise InputError("--measure is of trained networks; give --data, too")
+            of_trained.append("measure")
+        refuse_given(options, of_trained, "{flag} is of trained networks; give --data, too")
         return [find_network(name, options.input) for name in options.networks], None
-    if options.input is not None:
-        raise InputError("--input is for networks without data, whose images have a size; omit it")
-    if options.checkpoint is not None and len(options.networks) > 1:
-        raise InputError("--checkpoint is of one network; explore the networks one by one")
+    refuse_given(options, ["input"], "{flag} is for networks without data, whose images have a size; omit it")
+    if len(options.networks) > 1:
+        refuse_given(options, ["checkpoint"], "{flag} is of one network; explore the networks one by one")
     from rankfold.explore.trained import TrainedNetworks
     from rankfold.runs.state import shapes_of
     from rankfold.training.device import choose_device

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rankfold.cli.arguments.arrays import add_array, add_cells, chosen_hardware
 from rankfold.cli.arguments.models import add_factory
 from rankfold.cli.arguments.old_names import also_called
-from rankfold.errors import InputError
+from rankfold.cli.arguments.values import refuse_given
 from rankfold.files import check_target
 from rankfold.mapping import CELLS
 
@@ -77,20 +77,14 @@ def run(options: argparse.Namespace) -> int:
 def _check_options(options: argparse.Namespace) -> None:
     """Refuse options of other targets."""
     # Refused instead of ignored: the file would not be what the user thinks it is.
-    for flag, goes_with in (
-        ("onnx_format", ("onnx",)),
-        ("data", ("onnx",)),
-        ("linear", ("zigzag", "csv")),
+    for names, targets in (
+        (("onnx_format", "data"), ("onnx",)),
+        (("linear",), ("zigzag", "csv")),
+        (("hardware", "array", *CELLS), ("arrays",)),
     ):
-        if getattr(options, flag) and options.to not in goes_with:
-            raise InputError(
-                f"--{flag.replace('_', '-')} goes with --to {' or '.join(goes_with)}, not with {options.to}"
-            )
-    if options.to == "arrays":
-        return
-    for flag in ("hardware", "array", *CELLS):
-        if getattr(options, flag) is not None:
-            raise InputError(f"--{flag.replace('_', '-')} goes with --to arrays, not with {options.to}")
+        if options.to not in targets:
+            where = f"goes with --to {' or '.join(targets)}, not with {options.to}"
+            refuse_given(options, names, f"{{flag}} {where}")
 
 
 def _onnx(options: argparse.Namespace, stored: StoredNetwork) -> None:

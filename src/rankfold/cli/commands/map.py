@@ -11,6 +11,7 @@ from rankfold.cli.arguments.mappings import add_mapping, add_most_arrays, within
 from rankfold.cli.arguments.methods import add_rules
 from rankfold.cli.arguments.plans import add_planned_network, arrays_with_accuracy, planned_network
 from rankfold.cli.arguments.technology import add_technology, asks_for_energy
+from rankfold.cli.arguments.values import refuse_given
 from rankfold.cli.words.chip import chip_in_words, priced_chip_in_words
 from rankfold.cli.words.energy import energy_summary
 from rankfold.cli.words.hardware import hardware_in_words, not_counted_in_words
@@ -123,12 +124,18 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_csv(options: argparse.Namespace) -> None:
     """Refuse what has no column in `--csv`."""
-    if options.compare and options.csv:
-        raise InputError(
-            "--csv has one mapping of each layer; omit --compare, or print all with --json or as a table"
-        )
-    if options.reading is not None and options.csv:
-        raise InputError("--csv counts as it says in its head; omit --reading, or use --json or the table")
+    if not options.csv:
+        return
+    refuse_given(
+        options,
+        ["compare"],
+        "--csv has one mapping of each layer; omit {flag}, or print all with --json or as a table",
+    )
+    refuse_given(
+        options,
+        ["reading"],
+        "--csv counts as it says in its head; omit {flag}, or use --json or the table",
+    )
 
 
 def _more_json(

@@ -10,14 +10,14 @@ from rankfold.cli.arguments.arrays import (
     check_details,
     chosen_bits,
     chosen_hardware,
-    given_noise,
     kept_with_plan,
     read_files,
+    refuse_noise,
 )
 from rankfold.cli.arguments.models import trained_model
 from rankfold.cli.arguments.process import prepare_process
 from rankfold.cli.arguments.training import decoded_data
-from rankfold.cli.arguments.values import flag, given
+from rankfold.cli.arguments.values import refuse_given
 from rankfold.errors import InputError
 from rankfold.files import check_target
 from rankfold.planning.exact.budget import Budget
@@ -63,8 +63,8 @@ def add_allocation(parser: argparse.ArgumentParser) -> None:
 
 def run_alds(options: argparse.Namespace) -> int:
     """Write the plan and show what becomes of every layer."""
-    for name in given(options, OF_THE_LOSS):
-        raise InputError(f"--allocation {ALDS} knows cycles and weights alone; omit {flag(name)}")
+    knows = f"--allocation {ALDS} knows cycles and weights alone"
+    refuse_given(options, OF_THE_LOSS, f"{knows}; omit {{flag}}")
     if options.max_cycles is None:
         raise InputError(f"--allocation {ALDS} needs a budget of cycles, such as --max-cycles 60%")
     budget = Budget.parse(CYCLES, options.max_cycles)
@@ -75,8 +75,7 @@ def run_alds(options: argparse.Namespace) -> int:
     hardware = chosen_hardware(options)
     check_details(options, hardware)
     # Refused and not ignored: a plan would keep noise that nothing was chosen for.
-    if given_noise(options):
-        raise InputError(f"--allocation {ALDS} knows cycles and weights alone; omit the noise of arrays")
+    refuse_noise(options, f"{knows}; omit the noise of arrays")
     if options.model.lower().endswith(".onnx"):
         raise InputError(
             f"{options.model}: give a network with weights in torch, such as a .pt2 file, or "

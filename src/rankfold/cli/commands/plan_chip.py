@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankfold.cli.arguments.arrays import chosen_bits, given_noise, read_files
+from rankfold.cli.arguments.arrays import chosen_bits, read_files, refuse_noise
 from rankfold.cli.arguments.chips import named_chip, naming_columns
 from rankfold.cli.arguments.networks import find_network
-from rankfold.cli.arguments.values import flag, given
-from rankfold.cli.commands.plan_uniform import OF_THE_DATA, refuse_setting
+from rankfold.cli.arguments.values import refuse_given
+from rankfold.cli.commands.plan_mappings import refuse_data
 from rankfold.errors import InputError
 from rankfold.files import check_target
 from rankfold.machine import ChipSpec, chip_names
@@ -56,15 +56,13 @@ def given_chip(options: argparse.Namespace) -> ChipSpec | None:
     """
     if options.chip is None:
         return None
-    for name in given(options, NOT_ON_A_CHIP):
-        raise InputError(f"{flag(name)} does not go with --chip; omit one of both")
+    refuse_given(options, NOT_ON_A_CHIP, "{flag} does not go with --chip; omit one of both")
     if options.max_drop is not None and options.after_epochs is None:
         raise InputError(
             "--max-drop measures plan after plan, which --chip does not; limit the predicted loss instead "
             "(--max-loss), or the accuracy after training (--after-epochs)"
         )
-    if given_noise(options):
-        raise InputError("--chip counts costs alone; omit the noise of arrays")
+    refuse_noise(options, "--chip counts costs alone; omit the noise of arrays")
     chip = named_chip(options.chip)
     options.hardware, options.hardware_from = chip.hardware, options.chip
     return chip
@@ -80,9 +78,7 @@ def of_the_chip(budgets: tuple[Budget, ...]) -> tuple[tuple[Budget, ...], tuple[
 
 def run_mappings_on_chip(options: argparse.Namespace, chip: ChipSpec, budgets: tuple[Budget, ...]) -> int:
     """Write the plan of mappings and copies alone, without data."""
-    for name in given(options, (*OF_THE_DATA, "pointwise")):
-        raise InputError(f"--mappings-only looks at no data; omit {flag(name)}")
-    refuse_setting(options, but=("input",))
+    refuse_data(options)
     out: Path = options.out or Path("plan.json")
     check_target(out, read_files(options))
     network = find_network(options.model, options.input)

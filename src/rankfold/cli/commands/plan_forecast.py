@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankfold.cli.arguments.values import flag, given
+from rankfold.cli.arguments.values import refuse_given
 from rankfold.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,11 +56,13 @@ def learnt_outcomes(options: argparse.Namespace, limited: bool) -> Learnt:
     """
     if options.after_epochs is not None and options.after_epochs < 1:
         raise InputError(f"--after-epochs (={options.after_epochs}) must be 1 or more")
-    for name in given(options, ("after_epochs", "no_distil", "learn_from")):
-        if options.search is not None:
-            raise InputError(f"--search measures before fine-tuning; omit {flag(name)}")
-        if not limited:
-            raise InputError(f"{flag(name)} is of one plan, which needs a budget such as --max-cycles 40%")
+    of_forecasts = ("after_epochs", "no_distil", "learn_from")
+    if options.search is not None:
+        refuse_given(options, of_forecasts, "--search measures before fine-tuning; omit {flag}")
+    if not limited:
+        refuse_given(
+            options, of_forecasts, "{flag} is of one plan, which needs a budget such as --max-cycles 40%"
+        )
     if drops_after(options):
         _check_drop(options)
     # Here, as it imports torch.
@@ -75,11 +77,12 @@ def _check_drop(options: argparse.Namespace) -> None:
         raise InputError(
             "--max-drop with --after-epochs limits the predicted loss, as --max-loss does; give one of both"
         )
-    if options.layer_bits is not None:
-        raise InputError(
-            "accuracies after fine-tuning are learnt where all layers keep --bits; omit --layer-bits, or "
-            "--after-epochs to have --max-drop measured before fine-tuning"
-        )
+    refuse_given(
+        options,
+        ["layer_bits"],
+        "accuracies after fine-tuning are learnt where all layers keep --bits; omit {flag}, or "
+        "--after-epochs to have --max-drop measured before fine-tuning",
+    )
 
 
 def drops_after(options: argparse.Namespace) -> bool:

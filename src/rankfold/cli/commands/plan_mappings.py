@@ -10,12 +10,12 @@ from rankfold.cli.arguments.arrays import (
     check_details,
     chosen_bits,
     chosen_hardware,
-    given_noise,
     kept_with_plan,
     read_files,
+    refuse_noise,
 )
 from rankfold.cli.arguments.networks import find_network
-from rankfold.cli.arguments.values import flag, given
+from rankfold.cli.arguments.values import refuse_given
 from rankfold.cli.commands.plan_uniform import OF_THE_DATA, refuse_setting
 from rankfold.cost.energy import hardware_table
 from rankfold.errors import InputError
@@ -34,14 +34,21 @@ def add_mappings_only(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def refuse_data(options: argparse.Namespace) -> None:
+    """Refuse what `--mappings-only` has no use for.
+
+    Raises:
+        UnwantedArgumentError: an option is of data, or of one setting for all layers.
+    """
+    refuse_given(options, (*OF_THE_DATA, "pointwise"), "--mappings-only looks at no data; omit {flag}")
+    refuse_setting(options, but=("input",))
+
+
 def run_mappings(options: argparse.Namespace, budgets: tuple[Budget, ...]) -> int:
     """Write the plan and show the mapping of every layer."""
-    for name in given(options, (*OF_THE_DATA, "pointwise")):
-        raise InputError(f"--mappings-only looks at no data; omit {flag(name)}")
-    refuse_setting(options, but=("input",))
+    refuse_data(options)
     # Refused and not ignored: a plan would keep noise that nothing was chosen for.
-    if given_noise(options):
-        raise InputError("--mappings-only counts costs alone; omit the noise of arrays")
+    refuse_noise(options, "--mappings-only counts costs alone; omit the noise of arrays")
     out: Path = options.out or Path("plan.json")
     if out.is_dir():
         raise InputError(f"{out} is a folder; give a file for the plan")

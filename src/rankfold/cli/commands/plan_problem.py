@@ -13,7 +13,7 @@ from rankfold.cli.arguments.process import prepare_process
 from rankfold.cli.arguments.training import decoded_data
 from rankfold.cli.commands.plan_forecast import drops_after, limits_of_drop, tell_unused
 from rankfold.cost.energy import hardware_table
-from rankfold.errors import InputError
+from rankfold.errors import InputError, UnwantedArgumentError
 from rankfold.machine import ChipSpec, Hardware
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.quantities import CYCLES
@@ -186,10 +186,14 @@ def _metric(options: argparse.Namespace) -> Metric | None:
     if options.metric is None:
         return None
     if options.search is None and options.max_drop is None:
-        raise InputError("--metric is what --max-drop or --search measures; add one of them, or omit it")
+        raise UnwantedArgumentError(
+            "--metric is what --max-drop or --search measures; add one of them, or omit it", "metric"
+        )
     if drops_after(options):
-        raise InputError(
-            "--after-epochs foresees top-1 accuracy, which was learnt, and no other metric; omit one of both"
+        raise UnwantedArgumentError(
+            "--after-epochs foresees top-1 accuracy, which was learnt, and no other metric; omit one of both",
+            "after_epochs",
+            "metric",
         )
     return given_metric(options)
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankfold.cli.arguments.arrays import given_noise
+from rankfold.cli.arguments.arrays import refuse_noise
+from rankfold.cli.arguments.values import refuse_given
 from rankfold.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,16 +73,15 @@ def search_options(options: argparse.Namespace, noise: NonIdealities) -> SearchO
         MissingDependencyError: optuna is not installed.
     """
     if options.search is None:
-        for name in ("trials", "study", "chips", "search_images"):
-            if getattr(options, name) is not None:
-                raise InputError(
-                    f"--{name.replace('_', '-')} goes with --search {NSGA2}; add that, or omit it"
-                )
+        refuse_given(
+            options,
+            ("trials", "study", "chips", "search_images"),
+            f"{{flag}} goes with --search {NSGA2}; add that, or omit it",
+        )
         # Refused and not ignored; the resolution of converters is that of the energy's too.
-        if given_noise(options):
-            raise InputError(
-                f"the noise of arrays goes with --search {NSGA2}; the exact planner does not see it"
-            )
+        refuse_noise(
+            options, f"the noise of arrays goes with --search {NSGA2}; the exact planner does not see it"
+        )
         return None
     from rankfold.planning.accuracy import MeasureSettings
     from rankfold.planning.search.backend import check_optuna
@@ -89,10 +89,12 @@ def search_options(options: argparse.Namespace, noise: NonIdealities) -> SearchO
     from rankfold.planning.search.settings import SearchSettings
 
     check_optuna()
-    for name in ("max_arrays", "max_energy", "budget", "objective", "max_loss", "front", "layer_bits"):
-        if getattr(options, name) is not None:
-            # The search has two goals; a limit on anything else is for the exact planner.
-            raise InputError(f"a search trades accuracy for cycles; omit --{name.replace('_', '-')}")
+    # The search has two goals; a limit on anything else is for the exact planner.
+    refuse_given(
+        options,
+        ("max_arrays", "max_energy", "budget", "objective", "max_loss", "front", "layer_bits"),
+        "a search trades accuracy for cycles; omit {flag}",
+    )
     if options.study is not None:
         check_study(options.study)
     if options.bits is None and not noise.ideal:

@@ -10,7 +10,7 @@ from rankfold.cli.arguments.arrays import check_details, chosen_bits, chosen_har
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
 from rankfold.cli.arguments.networks import find_network
-from rankfold.cli.arguments.values import checked, flag, given, input_sizes
+from rankfold.cli.arguments.values import checked, input_sizes, refuse_given
 from rankfold.cost.energy import choose_mappings, hardware_table
 from rankfold.errors import InputError
 from rankfold.files import check_target
@@ -87,17 +87,15 @@ def refuse_setting(options: argparse.Namespace, but: tuple[str, ...] = ()) -> No
     Raises:
         InputError: such an option is given.
     """
-    for name in given(options, (*settings(offered_methods().values()), *UNIFORM)):
-        if name not in but:
-            raise InputError(f"{flag(name)} goes with --uniform; add that, or omit it")
+    refused = [name for name in (*settings(offered_methods().values()), *UNIFORM) if name not in but]
     if options.steering != PLAIN:
-        raise InputError("--steering goes with --uniform; add that, or omit it")
+        refused.append("steering")
+    refuse_given(options, refused, "{flag} goes with --uniform; add that, or omit it")
 
 
 def run_uniform(options: argparse.Namespace) -> int:
     """Write the plan and show what becomes of every layer."""
-    for name in given(options, OF_THE_CHOICE):
-        raise InputError(f"--uniform gives all layers one setting without data; omit {flag(name)}")
+    refuse_given(options, OF_THE_CHOICE, "--uniform gives all layers one setting without data; omit {flag}")
     out: Path = options.out or Path("plan.json")
     if out.is_dir():
         raise InputError(f"{out} is a folder; give a file for the plan")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from rankfold.cli.arguments.old_names import also_called
 from rankfold.cli.arguments.process import prepare_process
-from rankfold.cli.arguments.values import checked, flag, time_limit
+from rankfold.cli.arguments.values import checked, flag, given, refuse_given, time_limit
 from rankfold.cost.energy import completed
-from rankfold.errors import InputError
+from rankfold.errors import InputError, UnwantedArgumentError
 from rankfold.machine import load_hardware
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rankfold.reproduce.together import TogetherRunner
 
 FAILED, INTERRUPTED = 1, 130
+# What only cells that are run would follow.
+OF_RUNS = ("time_limit", "ray", "epochs", "seeds", "together")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +70,11 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         "where the folders of the runs are not kept",
     )
     parser.add_argument(
+        "--redraw",
+        action="store_true",
+        help="run nothing: write tables, headlines and figure anew from cells.csv in --out",
+    )
+    parser.add_argument(
         "--epochs", type=int, metavar="N", help="of each fine-tuning (default: as the grid says)"
     )
     parser.add_argument("--seeds", type=int, metavar="N", help="only the first N seeds of the grid")
@@ -108,9 +115,14 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.reproduce.cluster import RayRunner
     from rankfold.reproduce.grid import load_grid
     from rankfold.reproduce.pricing import price_again
+    from rankfold.reproduce.recorded import recorded_outcomes
     from rankfold.reproduce.run import reproduce
     from rankfold.reproduce.write import write_results
 
+    if options.redraw:
+        refuse_given(options, ("price_again", "data", "hardware"), "--redraw counts nothing; omit {flag}")
+    for name in given(options, ("price_again", "redraw")):
+        refuse_given(options, OF_RUNS, f"{flag(name)} runs no cells; omit {{flag}}")
     grid = _with_options(load_grid(options.grid), options)
     runner = _runner(options)
     prepare_process(options.threads)
@@ -121,7 +133,9 @@ def run(options: argparse.Namespace) -> int:
         runner.connect()
     out = options.out or Path(f"reproduce-{grid.name}")
     try:
-        if options.price_again:
+        if options.redraw:
+            outcomes = recorded_outcomes(grid, out)
+        elif options.price_again:
             outcomes = price_again(grid, out, Bars())
         else:
             outcomes = reproduce(
@@ -155,14 +169,13 @@ def _runner(options: argparse.Namespace) -> RayRunner | TogetherRunner | None:
         raise InputError(
             f"gpus (={options.gpus:g}) belong to the tasks of --ray; on one machine give --device cuda"
         )
-    if options.price_again:
-        _refuse_options_of_runs(options)
     if options.together is not None and options.ray is not None:
-        raise InputError("--together trains cells in this process; omit it, or omit --ray")
+        raise UnwantedArgumentError(
+            "--together trains cells in this process; omit it, or omit --ray", "together", "ray"
+        )
     if options.together is not None:
         return TogetherRunner(options.together, "inductor" if options.fuse else None)
-    if options.fuse:
-        raise InputError("--fuse goes with --together; add that, or omit it")
+    refuse_given(options, ["fuse"], "{flag} goes with --together; add that, or omit it")
     if options.ray is not None:
         return RayRunner(options.ray, options.threads or 1, options.gpus)
     return None
@@ -188,18 +201,14 @@ def _check_compiler(device: str) -> None:
     from rankfold.training.device import choose_device
 
     if choose_device(device).type != "cuda":
-        raise InputError(
-            "--fuse compiles for GPUs; omit it on a processor, whose quantisers have kernels of their own"
+        raise UnwantedArgumentError(
+            "--fuse compiles for GPUs; omit it on a processor, whose quantisers have kernels of their own",
+            "fuse",
         )
     if importlib.util.find_spec("triton") is None:
-        raise InputError("--fuse compiles by Triton, which is not installed; install it, or omit --fuse")
-
-
-def _refuse_options_of_runs(options: argparse.Namespace) -> None:
-    """Refuse what only cells that are run would follow."""
-    for name in ("time_limit", "ray", "epochs", "seeds", "together"):
-        if getattr(options, name) is not None:
-            raise InputError(f"--price-again runs no cells; omit {flag(name)}")
+        raise UnwantedArgumentError(
+            "--fuse compiles by Triton, which is not installed; install it, or omit --fuse", "fuse"
+        )
 
 
 def _with_options(grid: Grid, options: argparse.Namespace) -> Grid:
