@@ -34,8 +34,9 @@ from torch import Tensor, nn
 
 from rankfold import Plan, evaluate, quantise_, uniform_plan
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
+from rankfold.calibration.network_sensitivities import network_sensitivities
 from rankfold.calibration.samples import MOMENT_IMAGES
-from rankfold.calibration.sensitivity import network_sensitivities, predicted_loss
+from rankfold.calibration.sensitivity import predicted_loss
 from rankfold.mapping import map_layer
 from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.plan import LayerPlan, LowRankLayer, WindowLayer

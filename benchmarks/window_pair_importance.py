@@ -23,7 +23,8 @@ from shipped_network import shipped_resnet20
 from torch import Tensor, nn
 
 from rankfold import load_images
-from rankfold.calibration.sensitivity import LayerSensitivity, network_sensitivities, predicted_loss
+from rankfold.calibration.network_sensitivities import network_sensitivities
+from rankfold.calibration.sensitivity import LayerSensitivity, predicted_loss
 from rankfold.mapping.window_matrix import window_weight
 from rankfold.plan import LayerPlan, WindowLowRankLayer
 from rankfold.runs.record import device_name

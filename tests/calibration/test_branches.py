@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from rankfold.calibration.backward import Backward
 from rankfold.calibration.branches import branches, unread
+from rankfold.calibration.network_sensitivities import network_sensitivities
 from rankfold.calibration.observation import observing
-from rankfold.calibration.skipping import skipping_losses
 
 IMAGES = torch.randn(12, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 
@@ -131,10 +131,8 @@ def test_the_predicted_loss_is_that_of_outputs_that_become_their_means(name: str
     ((_, (run,), _),) = list(Backward(model, [IMAGES], [name], 3, 4.0))
     lost = outputs - outputs.mean((0, 2, 3), keepdim=True)
     wanted = (run.gradient * lost).sum((1, 2, 3)).square().mean() / 2
-    found = skipping_losses(model, [IMAGES], [name], 3, 4.0)[name]
-    assert found == pytest.approx(float(wanted), rel=1e-4)
-    # In two batches the labels are drawn in the same order.
-    assert skipping_losses(model, [IMAGES[:8], IMAGES[8:]], [name], 3, 4.0)[name] == pytest.approx(
-        found, rel=1e-4
-    )
-    assert skipping_losses(model, [IMAGES], []) == {}
+    # In two batches the labels are drawn in the same order; other layers that are looked at change nothing.
+    for batches, others in (([IMAGES], []), ([IMAGES[:8], IMAGES[8:]], []), ([IMAGES], ["two"])):
+        found = network_sensitivities(model, batches, others, {}, 3, 4.0, skippable=[name])
+        assert found.skipping == {name: pytest.approx(float(wanted), rel=1e-4)}
+        assert found.layers.keys() == set(others)

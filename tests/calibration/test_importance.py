@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from rankfold.calibration.importance import FLOOR, IMAGES, output_importance, with_floor
+from rankfold.calibration.network_sensitivities import sensitivities
 from rankfold.calibration.output_choice import known_output_loss
-from rankfold.calibration.sensitivity import sensitivities
 from rankfold.nn.window import WindowConv2d
 
 

@@ -10,10 +10,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from rankfold.calibration import backward
+from rankfold.calibration.network_sensitivities import sensitivities
 from rankfold.calibration.output_choice import known_output_loss, output_loss, usual_outputs
 from rankfold.calibration.output_losses import ScoreLoss
 from rankfold.calibration.outputs import OutputModel, OutputsError
-from rankfold.calibration.sensitivity import predicted_loss, sensitivities
+from rankfold.calibration.sensitivity import predicted_loss
 from rankfold.errors import InputError
 
 IMAGES = torch.randn(6, 2, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -14,8 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from rankfold.calibration import backward
+from rankfold.calibration.network_sensitivities import sensitivities
 from rankfold.calibration.patches import patches
-from rankfold.calibration.sensitivity import predicted_loss, sensitivities
+from rankfold.calibration.sensitivity import predicted_loss
 from rankfold.errors import InputError
 
 

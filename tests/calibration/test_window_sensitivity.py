@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from rankfold.calibration.backward import LayerRun
-from rankfold.calibration.sensitivity import network_sensitivities, predicted_loss, sensitivities
+from rankfold.calibration.network_sensitivities import network_sensitivities, sensitivities
+from rankfold.calibration.sensitivity import predicted_loss
 from rankfold.calibration.windows import WindowView
 from rankfold.nn.window import WindowConv2d
 

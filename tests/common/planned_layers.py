@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from rankfold.calibration.sensitivity import network_sensitivities
+from rankfold.calibration.network_sensitivities import network_sensitivities
 from rankfold.cost.energy import find_table
 from rankfold.mapping import ArraySpec
 from rankfold.planning.exact.costing import Costing

@@ -12,7 +12,8 @@ from torch import nn
 
 from common.planned_layers import problem
 from rankfold.calibration import sensitivity
-from rankfold.calibration.sensitivity import network_sensitivities, predicted_loss
+from rankfold.calibration.network_sensitivities import network_sensitivities
+from rankfold.calibration.sensitivity import predicted_loss
 from rankfold.lowrank import decompose_for_data, fitted_supports, reconstruct, refit
 from rankfold.lowrank.grouped import refit_grouped
 from rankfold.mapping import ArraySpec

@@ -44,7 +44,7 @@ def output_importance(
         batches: inputs of the model, on its device.
         layers: how the gradients of each are told by the patches of each matrix that computes it.
         seed: of the labels that are drawn.
-        temperature: as in `calibration.sensitivity.sensitivities`.
+        temperature: as in `calibration.network_sensitivities.sensitivities`.
         loss: what errors of the outputs cost; None: as of scores (B, classes).
 
     Raises:

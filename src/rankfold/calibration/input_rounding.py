@@ -69,7 +69,7 @@ def input_rounding(
         batches: inputs of the model, on its device; gone through twice.
         widths: bits, 2 to 8, by the names of the convolutions.
         corrected: those of these layers whose constant errors are taken back.
-        seed: of the labels drawn, see `calibration.sensitivity.sensitivities`.
+        seed: of the labels drawn, see `calibration.network_sensitivities.sensitivities`.
         temperature: likewise.
         loss: what errors of the outputs cost; None: as of scores (B, classes).
 

@@ -6,55 +6,21 @@ one image's loss over the outputs it is
 
     1/2 E[(sum_p g_p^T (y_p - E[y]))^2],
 
-which is gathered as it stands, in one pass over the data.
+which is gathered as it stands, in one pass over the data (`calibration.network_sensitivities`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from rankfold.calibration.backward import Backward, LayerRun
-from rankfold.calibration.output_losses import OutputLoss, ScoreLoss
-from rankfold.calibration.samples import Inputs
-from rankfold.calibration.sensitivity import TEMPERATURE
+from rankfold.calibration.backward import LayerRun
 
 
-def skipping_losses(
-    model: nn.Module,
-    batches: Iterable[Inputs],
-    names: Sequence[str],
-    seed: int = 0,
-    temperature: float = TEMPERATURE,
-    *,
-    loss: OutputLoss | None = None,
-) -> dict[str, float]:
-    """The predicted increase of the loss, in its unit per image, where single layers are skipped.
-
-    Args:
-        model: as of `calibration.sensitivity.sensitivities`.
-        batches: inputs of the model, on its device.
-        names: of convolutions.
-        seed: of the labels drawn; those of `sensitivities` under the same one.
-        temperature: as there.
-        loss: what errors of the outputs cost; None: as of scores (B, classes).
-
-    Raises:
-        InputError: see `sensitivities`.
-    """
-    if not names:
-        return {}
-    seen = {name: _Seen() for name in names}
-    loss = loss or ScoreLoss()
-    for name, runs, images in Backward(model, list(batches), names, seed, temperature, loss=loss):
-        seen[name].add(runs, images)
-    return {name: own.loss() for name, own in seen.items()}
-
-
-class _Seen:
-    """What is known of one layer.
+class SkippedOutputs:
+    """What one layer gives, and what the loss makes of its errors.
 
     Where a layer runs several times, the positions of all runs are those of one image.
     """

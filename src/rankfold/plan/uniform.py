@@ -22,7 +22,9 @@ from rankfold.workload import ConvShape, Network
 from rankfold.workload.network import NETWORK
 
 Bits = int | tuple[int, int] | None  # of weights and inputs: one for both, or one each; None: float
-DEPTHWISE = "depthwise convolution: a matrix of one input channel"  # why such layers stay as they are
+# Why layers stay as they are for what they are, not for where they stand.
+DEPTHWISE = "depthwise convolution: a matrix of one input channel"
+POINTWISE = "1x1 convolution"
 EDGE_BITS = 8  # of the first convolution and the classifier, as is usual (Esser et al. 2020, section 2.3)
 
 
@@ -235,5 +237,5 @@ def _why_dense(shape: ConvShape, first: bool, last: bool, pointwise: bool, linea
     if never:
         return never
     if not shape.is_linear and shape.kernel == (1, 1) and not pointwise:
-        return "1x1 convolution"
+        return POINTWISE
     return ""

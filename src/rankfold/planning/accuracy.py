@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rankfold.calibration.correction import following_norms
+from rankfold.calibration.layer_moments import patch_moments
 from rankfold.calibration.moments import PatchMoments
 from rankfold.calibration.output_choice import output_loss, usual_outputs
 from rankfold.calibration.outputs import SCORES, VALUES, OutputModel
@@ -110,6 +111,7 @@ class PlanAccuracy:
         moments: of the inputs of the layers that plans may change, on data, not centred; layers without
             them get the weights nearest to their own.
         windows: the same of the inputs of their windows, by (a, b) or part of the plane.
+        skippable: layers without moments that plans may skip, whose means are found when they are needed.
         metric: what networks are measured by, the higher the better; None: top-1 accuracy.
     """
 
@@ -121,12 +123,15 @@ class PlanAccuracy:
         moments: Mapping[str, PatchMoments] | None = None,
         windows: Mapping[str, Mapping[AnyWindow, PatchMoments]] | None = None,
         *,
+        skippable: Sequence[str] = (),
         metric: Measure | None = None,
     ) -> None:
         self.model, self.data, self.settings = model, data, settings
         self.metric = metric
         self._moments = moments or {}
         self._windows = windows or {}
+        self._skippable = tuple(skippable)
+        self._of_skippable: dict[str, PatchMoments] = {}
         # By layer and what it becomes: the state of the module.
         self._weights: dict[tuple[str, LayerKind], dict[str, Tensor]] = {}
         self._signs: dict[str, bool] = {}
@@ -184,6 +189,7 @@ class PlanAccuracy:
             settings or self.settings,
             self._moments,
             self._windows,
+            skippable=self._skippable,
             metric=metric or self.metric,
         )
         other._weights = self._weights  # made for the same moments
@@ -283,15 +289,16 @@ class PlanAccuracy:
 
     @cached_property
     def _norms(self) -> dict[str, str]:
-        """The batch norm behind each layer that has moments."""
-        if not self._moments:
+        """The batch norm behind each layer that has moments, or whose means are found here."""
+        names = [*self._moments, *self._skippable]
+        if not names:
             return {}
         batches = self._batches(SEEN_IMAGES)
-        return following_norms(self.model, batches, list(self._moments))
+        return following_norms(self.model, batches, names)
 
     def _known(self, plan: Plan) -> dict[str, PatchMoments]:
         """The moments of the layers of a plan whose weights are made for data."""
-        known = {}
+        known = self._skipped_in(plan)
         for layer in plan.layers:
             if not layer.kind.made_for_data:
                 continue
@@ -305,3 +312,11 @@ class PlanAccuracy:
                 first, *others = [found[window] for window in windows]
                 known[layer.name] = replace(first, others=tuple(others))
         return known
+
+    def _skipped_in(self, plan: Plan) -> dict[str, PatchMoments]:
+        """The moments of the layers that a plan skips and that have none."""
+        skipped = [name for name in self._skippable if not plan.layer(name).kind.computes]
+        new = [name for name in skipped if name not in self._of_skippable]
+        if new:
+            self._of_skippable |= patch_moments(self.model, self._batches(self._images_of_norms), new)
+        return {name: self._of_skippable[name] for name in skipped}

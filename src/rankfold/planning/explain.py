@@ -26,6 +26,11 @@ def explained(layer: LayerChoices, chosen: Candidate, limited: Sequence[str], un
     return replace(chosen.entry, reason=reason)
 
 
+def why_it_stays(layer: LayerChoices, chosen: Candidate) -> str:
+    """Why a layer can only stay as it is, where it does; else empty."""
+    return "" if chosen.entry.kind.changes_weight else layer.why_dense
+
+
 def _reason(layer: LayerChoices, chosen: Candidate, limited: Sequence[str], unit: str) -> str:
     kind = chosen.entry.kind
     changes = []

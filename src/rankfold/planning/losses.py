@@ -210,9 +210,10 @@ class LayerWork:
             CancelledError: it shall stop.
         """
         finder = _ChoiceFinder(self.costing, self.budgeted, stopping or Event())
-        losses = None
-        # A layer that stays dense has no moments and needs none.
-        if self.weight is not None:
+        # A layer that keeps its weight has no moments and needs none.
+        if self.weight is None:
+            losses: LayerLosses | UnstudiedLosses = UnstudiedLosses.of_layer(self.slot, self.known)
+        else:
             losses = LayerLosses.on(self.slot, self.weight, self.known)
         return finder.choices(self.slot, losses)
 
@@ -231,7 +232,7 @@ class _ChoiceFinder:
     budgeted: tuple[str, ...]
     stopping: Event
 
-    def choices(self, slot: LayerSlot, losses: LayerLosses | None) -> LayerChoices:
+    def choices(self, slot: LayerSlot, losses: LayerLosses | UnstudiedLosses) -> LayerChoices:
         """What one layer may become.
 
         Raises:
@@ -239,14 +240,12 @@ class _ChoiceFinder:
         """
         dense = self.costing.candidate(slot.entry, self.budgeted)
         families: tuple[dict[int, np.ndarray], ...] = ()
-        if losses is not None and not slot.why_dense and uses_supports(slot):
+        if isinstance(losses, LayerLosses) and not slot.why_dense and uses_supports(slot):
             families = losses.study.families
         left = self._worth_a_loss(slot, families)
-        if losses is not None:
-            (dense,) = self._priced([dense], losses)
-            left = self._priced(left, losses)
+        (dense,) = self._priced([dense], losses)
         # And what another one beats in its loss as well.
-        best = pareto(left, self.budgeted)
+        best = pareto(self._priced(left, losses), self.budgeted)
         return LayerChoices(slot.shape, dense, best, slot.why_dense, slot.why_bits)
 
     def _worth_a_loss(self, slot: LayerSlot, families: Sequence[Supports]) -> tuple[Candidate, ...]:
@@ -301,7 +300,9 @@ class _ChoiceFinder:
         # Before all else what saves nothing, so that layers stay as they are where that costs as much.
         return without_hopeless(cheaper_than_lossless(candidates, self.budgeted), self.budgeted)
 
-    def _priced(self, candidates: Sequence[Candidate], losses: LayerLosses) -> tuple[Candidate, ...]:
+    def _priced(
+        self, candidates: Sequence[Candidate], losses: LayerLosses | UnstudiedLosses
+    ) -> tuple[Candidate, ...]:
         """The candidates with their predicted losses."""
         # Kind by kind, as several mappings and bits of one lose the same but for rounding.
         by_kind: dict[LayerKind, list[int]] = {}
@@ -338,6 +339,26 @@ class KindLosses:
         if self.rounding is None or entry.weight_bits is None or entry.input_bits is None:
             return self.change
         return self.change + self.rounding.of(entry.weight_bits, entry.input_bits)
+
+
+@dataclass(frozen=True)
+class UnstudiedLosses:
+    """The predicted losses of one layer whose weight is kept, if the layer is.
+
+    Attributes:
+        skipping: where the network does without it; infinite where that is not known.
+    """
+
+    skipping: float
+
+    @classmethod
+    def of_layer(cls, slot: LayerSlot, known: LayerStatistics) -> UnstudiedLosses:
+        """Those of a layer of a network, of which calibration found this."""
+        return cls(known.skipping.get(slot.name, math.inf))
+
+    def of(self, kind: LayerKind) -> KindLosses:
+        """The kind, and its loss: none, also of fewer channels, which nobody else reads."""
+        return KindLosses(kind, 0.0 if kind.computes else self.skipping, None)
 
 
 class LayerLosses:

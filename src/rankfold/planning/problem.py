@@ -299,7 +299,10 @@ def planning_problem(
     )
     slots = in_order(slots, model, known)
     choices = _choices(slots, model, known, costing, quantities, runner=runner, progress=progress)
-    accuracy = PlanAccuracy(model, samples, measure, known.moments, known.window_moments, metric=by)
+    unstudied = [name for name in known.skipping if name not in known.sensitivities]
+    accuracy = PlanAccuracy(
+        model, samples, measure, known.moments, known.window_moments, skippable=unstudied, metric=by
+    )
     return PlanningProblem(
         network,
         model,
@@ -322,7 +325,7 @@ def _among_others(
     slots: Sequence[LayerSlot], model: nn.Module, batches: Iterable[Inputs]
 ) -> tuple[tuple[LayerSlot, ...], Branches]:
     """The slots with what a run of the network says of the layers around each."""
-    asked = [slot.name for slot in slots if not slot.why_dense and uses_bypasses(slot)]
+    asked = [slot.name for slot in slots if uses_bypasses(slot)]
     bypasses = branches(model, batches, asked)
     bypassed = [replace(slot, bypassed=slot.name in bypasses.feeding) for slot in slots]
     return with_channels(bypassed, model, batches), bypasses
@@ -348,7 +351,7 @@ def _calibrated(
     # In one go for all layers, so that the bar stands still until it is full.
     progress.begin("calibration", len(names) or 1, "layers")
     try:
-        skippable = [slot.name for slot in opened if slot.bypassed]
+        skippable = [slot.name for slot in slots if slot.bypassed]
         known = layer_statistics(
             model,
             batches,

@@ -14,12 +14,12 @@ from rankfold.calibration.correction import following_norms, free_of_constants, 
 from rankfold.calibration.input_rounding import input_rounding
 from rankfold.calibration.layer_moments import patch_moments
 from rankfold.calibration.moments import PatchMoments
+from rankfold.calibration.network_sensitivities import NetworkSensitivities, network_sensitivities
 from rankfold.calibration.output_choice import output_loss
 from rankfold.calibration.output_losses import OutputLoss
 from rankfold.calibration.outputs import SCORES, OutputModel
 from rankfold.calibration.samples import Inputs
-from rankfold.calibration.sensitivity import LayerSensitivity, NetworkSensitivities, network_sensitivities
-from rankfold.calibration.skipping import skipping_losses
+from rankfold.calibration.sensitivity import LayerSensitivity
 from rankfold.mapping.window_cover import AnyWindow
 from rankfold.plan.prediction import NATS
 from rankfold.planning.exact.widths import BitChoices
@@ -129,7 +129,7 @@ def layer_statistics(
         others: shapes of convolutions that read other patches of layers' inputs, by the layers' names.
         windows: of output pixels, or of parts of planes, by the layers' names.
         widths: of some of these layers, convolutions, the bits that they may have.
-        skippable: those of these layers, convolutions, that may be skipped.
+        skippable: convolutions that may be skipped, among these layers or not.
         bypasses: what is known of them, where something is (see `calibration.branches`).
         outputs: what the network's outputs are taken for; None: see `calibration.output_choice.output_loss`.
 
@@ -138,7 +138,7 @@ def layer_statistics(
             they are taken for.
     """
     # Every layer stays dense: the network need not run at all.
-    if not names:
+    if not names and not skippable:
         return LayerStatistics(sensitivities={})
     widths = widths or {}
     loss = output_loss(model, batches, outputs)
@@ -155,6 +155,7 @@ def layer_statistics(
         seed,
         centred={*corrected, *uncorrected},
         uncentred=others_rounded,
+        skippable=skippable,
         loss=loss,
     )
     found: dict[str, dict[ConvShape, PatchMoments]] = {name: {} for name in others or {}}
@@ -170,7 +171,7 @@ def layer_statistics(
         others=found,
         windows=found_sensitivities.windows,
         rounding=_rounding(model, batches, found_sensitivities, widths, corrected, seed=seed, loss=loss),
-        skipping=skipping_losses(model, batches, skippable, seed, loss=loss),
+        skipping=found_sensitivities.skipping,
         bypasses=bypasses or Branches(),
         unit=loss.unit,
         outputs=str(loss.model),

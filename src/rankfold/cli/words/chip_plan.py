@@ -10,6 +10,7 @@ from rankfold.cli.words.planning import LEGEND
 from rankfold.planning.exact import CYCLES, LOSS, WEIGHTS, in_units
 from rankfold.planning.exact.candidate import bits_in_letters
 from rankfold.planning.exact.quantities import spoken
+from rankfold.planning.explain import why_it_stays
 from rankfold.planning.on_chip.plan import ChipPlanning
 from rankfold.records.text_table import format_table
 
@@ -32,7 +33,7 @@ def chip_planning_table(found: ChipPlanning) -> str:
                 str(chosen.arrays),
                 " + ".join(", ".join(map(str, stage)) for stage in stages) or "-",
                 f"{chosen.loss:.4f}",
-                layer.why_dense or "-",
+                why_it_stays(layer, chosen) or "-",
             ]
         )
     return format_table(headers, rows) + LEGEND + "; copies: of each matrix, + between the stages of a pair"

@@ -11,6 +11,7 @@ from rankfold.planning import Planning
 from rankfold.planning.exact import ARRAYS, CYCLES, LOSS, QUANTITIES, Candidate, in_units, total
 from rankfold.planning.exact.candidate import bits_in_letters
 from rankfold.planning.exact.quantities import KNOWN, spoken
+from rankfold.planning.explain import why_it_stays
 from rankfold.planning.search.problem_search import PlanSearch
 from rankfold.records.text_table import format_table
 from rankfold.training.metric import in_words, lost_in_words
@@ -37,7 +38,7 @@ def layer_table(planning: Planning) -> str:
                 *(_change(quantity, layer.dense, chosen) for quantity in told),
                 f"{chosen.loss:.4f}",
                 str(len(layer.candidates)),
-                layer.why_dense or "-",
+                why_it_stays(layer, chosen) or "-",
             ]
         )
     legend = LEGEND

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LayerPlan, Plan
-from rankfold.plan.uniform import DEPTHWISE, Bits, check_plan_bits, in_weights
+from rankfold.plan.uniform import DEPTHWISE, POINTWISE, Bits, check_plan_bits, in_weights
 from rankfold.plan.uniform import candidates as planned_layers
 from rankfold.planning.exact.widths import BitChoices
 from rankfold.workload import ConvShape, Network
@@ -69,6 +69,13 @@ class LayerSlot:
     def is_depthwise(self) -> bool:
         """Whether it stays as it is only for being a depthwise convolution: it may have fewer channels."""
         return self.why_dense == DEPTHWISE and self.shape.is_depthwise
+
+    @property
+    def is_unstudied(self) -> bool:
+        """Whether it stays as it is for being a depthwise or 1x1 convolution: nothing is gathered of its
+        weight, but a network may do without it.
+        """
+        return self.why_dense in (DEPTHWISE, POINTWISE)
 
     @property
     def spatial(self) -> bool:

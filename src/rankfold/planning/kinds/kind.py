@@ -57,6 +57,7 @@ class KindCandidates(ABC):
         on_linear: whether fully connected layers may become it, where they are planned.
         on_depthwise: whether depthwise convolutions may, which keep the weights of the channels that are
             left, so that nothing has to be known of them.
+        on_unstudied: whether layers may of whose weights nothing is known (`LayerSlot.is_unstudied`).
     """
 
     stages: int = 1
@@ -65,6 +66,7 @@ class KindCandidates(ABC):
     on_channels: bool = False
     on_linear: bool = False
     on_depthwise: bool = False
+    on_unstudied: bool = False
 
     @abstractmethod
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
@@ -270,10 +272,16 @@ def _parts(slot: LayerSlot) -> list[KindCandidates]:
         if kind.changes_weight and slot.kinds is not None and _label(kind) not in slot.kinds:
             continue
         part = candidates_of(kind)
-        if kind.changes_weight and slot.why_dense and not (slot.is_depthwise and part.on_depthwise):
+        if kind.changes_weight and slot.why_dense and not _offered_as_it_is(part, slot):
             continue  # its mapping may still be chosen
         if kind.changes_weight and slot.shape.is_linear and not part.on_linear:
             continue
         parts.append(part)
     # Sorting is stable: kinds of as many stages stay in the order in which they were registered.
     return sorted(parts, key=lambda part: part.stages)
+
+
+def _offered_as_it_is(part: KindCandidates, slot: LayerSlot) -> bool:
+    """Whether a layer that keeps its weight may become one of a kind all the same."""
+    depthwise = slot.is_depthwise and part.on_depthwise
+    return depthwise or (slot.is_unstudied and part.on_unstudied)

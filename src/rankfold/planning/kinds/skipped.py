@@ -22,6 +22,7 @@ class SkippedCandidates(KindCandidates):
 
     on_supports = False
     on_bypasses = True
+    on_unstudied = True
 
     def entries(self, slot: LayerSlot, support: ChosenSupport | None) -> Iterator[LayerPlan]:
         """It alone, under the one mapping that it has."""
