@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 
 from common.chips import chip, networks
 from rankfold.chip.best import FIGURES, run_as_planned, run_on_chip
+from rankfold.chip.check import check_schedule
 from rankfold.chip.energy import chip_table
 from rankfold.chip.study import ChipStudy
 from rankfold.errors import InputError
-from rankfold.machine import load_chip
+from rankfold.machine import Cores, load_chip
 from rankfold.plan import Plan, uniform_plan
 from rankfold.planning.exact import Budget, Candidate, LayerChoices
 from rankfold.planning.mappings_alone import mapping_choices
@@ -27,6 +29,7 @@ from rankfold.workload import Network, zoo_network
 
 EXAMPLES = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CHIP = chip(cores=9, arrays=8, rows=64)
+BARE = Cores(count=1, arrays=1, rate=1, energy=0)
 
 
 @given(networks(), st.sampled_from(tuple(FIGURES)), st.sampled_from([0.9, 1.2]))
@@ -140,6 +143,50 @@ def test_a_plan_is_never_worse_than_what_a_chip_is_run_with_by_default(name: str
     # What is within the reach of the run is within that of plans.
     within = mapping_plan_on_chip(network, described, Budget(objective, worth(own)), objective="energy")
     assert worth(within.run) <= worth(own)
+
+
+class Heard:
+    """Keeps the parts of some work, with what they say that they have and how much of it is done."""
+
+    def __init__(self) -> None:
+        self.parts: list[list[Any]] = []
+        self.open = False
+
+    def begin(self, what: str, total: int, unit: str = "images") -> None:
+        assert not self.open and total > 0
+        self.open = True
+        self.parts.append([what, total, 0])
+
+    def advance(self, count: int = 1, detail: str = "") -> None:
+        assert self.open
+        self.parts[-1][2] += count
+
+    def end(self, summary: str = "") -> None:
+        assert self.open
+        self.open = False
+
+    def note(self, text: str) -> None:
+        pass
+
+
+def test_placing_planning_and_executing_say_how_far_they_are() -> None:
+    network, described = zoo_network("resnet8"), load_chip("rram-22nm")
+    heard = Heard()
+    found = mapping_plan_on_chip(network, described, objective="energy", progress=heard)
+    check_schedule(found.run, 3, heard)
+    layers, placed, _, several, one = heard.parts
+    assert [part[0] for part in heard.parts[:3]] == [
+        "mappings of layers",
+        "mappings and copies",
+        "plans on the chip",
+    ]
+    assert all(done > 0 for _, _, done in heard.parts) and not heard.open
+    # Nothing is left out, and nothing is more than it was said to be.
+    assert layers[1] == layers[2] == len(network.layers) and placed[2] <= placed[1]
+    assert several[1] == several[2] == 3 * one[1] and one[1] == one[2]
+    with pytest.raises(InputError):
+        run_on_chip(network, found.planning.plan, replace(described, cores=BARE, memory=None), progress=heard)
+    assert not heard.open
 
 
 def test_a_study_with_mappings_of_its_plan_has_those_alone() -> None:

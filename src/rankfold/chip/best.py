@@ -20,7 +20,9 @@ from rankfold.chip.study import ChipStudy
 from rankfold.cost.planned import Masks
 from rankfold.errors import InputError
 from rankfold.machine import ChipSpec
+from rankfold.mapping import MAPPINGS
 from rankfold.plan import Plan
+from rankfold.progress import Progress, Silent
 from rankfold.workload import Network
 
 INTERVAL = "interval"
@@ -77,6 +79,7 @@ def run_on_chip(
     objective: str = INTERVAL,
     within: Mapping[str, float] | None = None,
     choose_mappings: bool = False,
+    progress: Progress | None = None,
 ) -> ChipRun:
     """Run a network on a described chip as well as it is found to.
 
@@ -94,6 +97,7 @@ def run_on_chip(
             latter those that exceed them least.
         choose_mappings: whether layers get other mappings than the plan's where these are found better: never
             worse than the plan's, or than one mapping for all layers.
+        progress: hears of each choice of mappings, which is tried on several numbers of arrays.
 
     Raises:
         InputError: an array of the chip holds no weight of a layer; weights do not stay, and the chip has no
@@ -101,18 +105,33 @@ def run_on_chip(
     """
     if objective not in OBJECTIVES:
         raise InputError(f"objective (={objective}) must be one of {', '.join(OBJECTIVES)}")
-    study = ChipStudy(network, plan, chip, masks, choose_mappings=choose_mappings)
-    if not study.mappings.fewest:
-        raise InputError(
-            f"the plan leaves no layer of {network.name} on arrays, so that there is nothing to run"
-        )
-    worth = _worth(objective, within or {})
+    progress = progress or Silent()
+    choices = 1 + choose_mappings * (len(MAPPINGS) + 1 + len(SLOWER))  # at most
+    progress.begin("mappings and copies", choices, "choices")
+    try:
+        study = ChipStudy(network, plan, chip, masks, choose_mappings=choose_mappings)
+        if not study.mappings.fewest:
+            raise InputError(
+                f"the plan leaves no layer of {network.name} on arrays, so that there is nothing to run"
+            )
+        return _best(study, _worth(objective, within or {}), objective, choose_mappings, progress)
+    finally:
+        progress.end()
+
+
+def _best(
+    study: ChipStudy, worth: Worth, objective: str, choose_mappings: bool, progress: Progress
+) -> ChipRun:
+    """The best run that is found; arguments and errors as of `run_on_chip`."""
     tried = _tried(study, worth, None, study.mappings.fewest)
+    progress.advance()
     runs = [tried.found[tried.best]] if tried.found else []
     if choose_mappings:
-        runs += _otherwise(study, worth, runs, objective)
+        for run in _otherwise(study, worth, runs[:1], objective):
+            runs.append(run)
+            progress.advance()
     if not runs:
-        why = str(tried.runs[chip.arrays])
+        why = str(tried.runs[study.chip.arrays])
         plans = [simple.plan for simple in study.mappings.simple] if choose_mappings else [None]
         return min((study.layer_by_layer(why, plan) for plan in plans), key=worth)
     return _bounded(study, min(runs, key=worth))

@@ -7,6 +7,7 @@ from typing import Any
 
 from rankfold.chip.events import execute
 from rankfold.chip.run import ChipRun
+from rankfold.progress import Progress
 
 NS = 1e-3  # in us
 
@@ -43,18 +44,19 @@ class Check:
         }
 
 
-def check_schedule(run: ChipRun, images: int) -> Check:
+def check_schedule(run: ChipRun, images: int, progress: Progress | None = None) -> Check:
     """Execute the schedule of a run.
 
     Args:
         run: whose weights stay.
         images: to send through, three or more.
+        progress: hears of each bundle.
 
     Raises:
         InputError: its weights do not stay, so that it has no schedule of overlapping tasks.
         MissingDependencyError: simpy is not installed.
     """
-    many, one = execute(run, images), execute(run, 1)
+    many, one = execute(run, images, progress), execute(run, 1, progress)
     assert run.pipeline is not None  # else nothing is executed
     counted = run.pipeline.traffic.load
     links = {*many.load, *counted}

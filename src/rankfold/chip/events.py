@@ -21,6 +21,7 @@ from rankfold.chip.run import ChipRun, Pipeline
 from rankfold.chip.timing import Step
 from rankfold.chip.traffic import Link, Way
 from rankfold.errors import InputError, MissingDependencyError, RankfoldError
+from rankfold.progress import Progress, Silent
 
 Process = Generator[Any, Any, None]
 
@@ -50,12 +51,13 @@ class Executed:
         return self.ends[-1]
 
 
-def execute(run: ChipRun, images: int = 8) -> Executed:
+def execute(run: ChipRun, images: int = 8, progress: Progress | None = None) -> Executed:
     """Run images through a chip, each begun as soon as the first buffer takes it.
 
     Args:
         run: a network whose weights stay; of its schedule only the places in buffers are taken.
         images: how many; an interval needs three or more.
+        progress: hears of each bundle.
 
     Raises:
         InputError: its weights do not stay, so that no tasks overlap.
@@ -64,13 +66,19 @@ def execute(run: ChipRun, images: int = 8) -> Executed:
     """
     if run.pipeline is None:
         raise InputError(f"there is no pipeline to execute: {run.why_not_pipelined}")
-    return _Run(run, run.pipeline).finish(images)
+    progress = progress or Silent()
+    bundles = sum(task.bundles for task in run.graph.tasks)
+    progress.begin(f"{images} images, event by event", images * bundles, "bundles")
+    try:
+        return _Run(run, run.pipeline, progress).finish(images)
+    finally:
+        progress.end()
 
 
 class _Run:
     """One simulation."""
 
-    def __init__(self, run: ChipRun, pipeline: Pipeline) -> None:
+    def __init__(self, run: ChipRun, pipeline: Pipeline, progress: Progress) -> None:
         try:
             import simpy
         except ImportError:
@@ -78,7 +86,7 @@ class _Run:
                 "to execute a schedule event by event needs simpy, which is not installed: pip install "
                 "'rankfold[events]'"
             ) from None
-        self._simpy = simpy
+        self._simpy, self._progress = simpy, progress
         self.environment = simpy.Environment()
         graph, self.chip = run.graph, run.chip
         self.graph, self.placement, self.traffic = graph, pipeline.placement, pipeline.traffic
@@ -127,6 +135,7 @@ class _Run:
                 yield from self._inputs(index, image, bundle)
                 yield from self._take_places(index, bundle)
                 yield from self._make(index)
+                self._progress.advance()
                 yield from self._free(index, bundle)
                 # What is made goes its way while the next bundle is made. All bundles ask for the same parts,
                 # in turn, so that they arrive in order.

@@ -19,6 +19,7 @@ from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
 from rankfold.planning.problem import limits_of
 from rankfold.planning.request import check_request, counted_quantities
+from rankfold.progress import Progress, Silent
 from rankfold.workload import Network
 from rankfold.workload.network import NETWORK
 
@@ -70,15 +71,25 @@ def mapping_choices(
     bits: Bits,
     table: ComponentTable | None,
     quantities: Sequence[str],
+    progress: Progress | None = None,
 ) -> tuple[LayerChoices, ...]:
-    """The mappings of all layers, in the quantities that count; other arguments as `mapping_plan`."""
+    """The mappings of all layers, in the quantities that count; `progress` hears of each layer, other
+    arguments are as of `mapping_plan`.
+    """
+    progress = progress or Silent()
     hardware = None
     if isinstance(array, Hardware):
         hardware, array = array, array.array
     slots = layer_slots(network, array, bits)
     priced_with = table or hardware_table(hardware or DEFAULT_HARDWARE.with_array(array))
     costing = Costing.of(network, dense_network(network, array, slots), priced_with)
-    return tuple(_choices(slot, costing, quantities) for slot in slots)
+    found = []
+    progress.begin("mappings of layers", len(slots), "layers")
+    for slot in slots:
+        found.append(_choices(slot, costing, quantities))
+        progress.advance()
+    progress.end()
+    return tuple(found)
 
 
 def _choices(slot: LayerSlot, costing: Costing, quantities: Sequence[str]) -> LayerChoices:

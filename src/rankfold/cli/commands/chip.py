@@ -22,6 +22,7 @@ from rankfold.cost.choice import AUTO
 from rankfold.errors import InputError, UnwantedArgumentError
 from rankfold.machine import ChipSpec, chip_names, chip_text, load_chip
 from rankfold.models.pretrained import run_folder
+from rankfold.progress import Progress
 from rankfold.records.text_table import format_table
 from rankfold.workload import Network
 
@@ -92,27 +93,12 @@ def run(options: argparse.Namespace) -> int:
 
         # Before anything is computed: a file that is no page is never written over.
         check_page(options.page)
-    # The arrays are the chip's, with every figure that they have.
-    options.hardware = chip.hardware
-    with naming_columns(options.chip):
-        network, plan, masks = planned_network(options)
-    planned = options.plan is not None or run_folder(options.model).is_dir()
-    chosen = options.choose_mappings or not (planned or options.mapping not in (None, AUTO))
-    found = None
-    if options.objective is None and not chosen:
-        found = run_as_planned(network, plan, chip, masks or None)
-    if found is None:
-        objective = options.objective or INTERVAL
-        found = run_on_chip(network, plan, chip, masks or None, objective=objective, choose_mappings=chosen)
-    if options.plan is None and planned and not chosen:
-        # What a simulation of these arrays found of the run; other mappings lay other sums on them.
-        from rankfold.runs.on_arrays import energy_with_accuracy
+    from rankfold.cli.words.progress import Bars
 
-        activity = energy_with_accuracy(found.activity, run_folder(options.model))
-        found = replace(found, activity=activity)
+    network, found = _found(options, chip, Bars())
     checked = None
     if options.check:
-        checked = check_schedule(found, IMAGES)
+        checked = check_schedule(found, IMAGES, Bars())
     if options.page is not None:
         from rankfold.report.chip_page.page import write_chip_page
 
@@ -128,6 +114,36 @@ def run(options: argparse.Namespace) -> int:
         return 0
     print("\n".join(_in_words(options, found, checked, network)))
     return 0
+
+
+def _found(options: argparse.Namespace, chip: ChipSpec, progress: Progress) -> tuple[Network, ChipRun]:
+    """The network, and how it runs: as its plan says, or as is found to be best."""
+    # The arrays are the chip's, with every figure that they have.
+    options.hardware = chip.hardware
+    with naming_columns(options.chip):
+        network, plan, masks = planned_network(options)
+    planned = options.plan is not None or run_folder(options.model).is_dir()
+    chosen = options.choose_mappings or not (planned or options.mapping not in (None, AUTO))
+    found = None
+    if options.objective is None and not chosen:
+        found = run_as_planned(network, plan, chip, masks or None)
+    if found is None:
+        found = run_on_chip(
+            network,
+            plan,
+            chip,
+            masks or None,
+            objective=options.objective or INTERVAL,
+            choose_mappings=chosen,
+            progress=progress,
+        )
+    if options.plan is None and planned and not chosen:
+        # What a simulation of these arrays found of the run; other mappings lay other sums on them.
+        from rankfold.runs.on_arrays import energy_with_accuracy
+
+        activity = energy_with_accuracy(found.activity, run_folder(options.model))
+        found = replace(found, activity=activity)
+    return network, found
 
 
 def _in_words(

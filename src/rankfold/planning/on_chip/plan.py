@@ -129,7 +129,7 @@ def mapping_plan_on_chip(
         InputError: the budgets cannot be kept, or no plan was found that does.
     """
     check_for_chip(budgets, objective)
-    choices = mapping_choices(network, chip.hardware, bits, chip_table(chip), (CYCLES, *COUNTED))
+    choices = mapping_choices(network, chip.hardware, bits, chip_table(chip), (CYCLES, *COUNTED), progress)
     others = limits_of([budget for budget in budgets if budget.quantity in SUMS], choices)
 
     def plan_of(chosen: Sequence[Candidate]) -> Plan:
@@ -161,7 +161,7 @@ def _solved(
 ) -> ChipPlanning:
     layers = [layer.dense for layer in choices]
     dense_plan = Plan.of(network, chip.hardware, [layer.entry for layer in layers])
-    dense = run_on_chip(network, dense_plan, chip, choose_mappings=True)
+    dense = run_on_chip(network, dense_plan, chip, choose_mappings=True, progress=progress)
     limits = {budget.quantity: budget.limit(FIGURES[budget.quantity](dense)) for budget in budgets}
     costs = ChipCosts(network, chip, choices, dense_plan, dense.graph)
     aim = Aim(limits, others, goal)
