@@ -3,8 +3,9 @@
 from rankfold.mapping.array import CELLS, CODINGS, CONVERSIONS, ArraySpec
 from rankfold.mapping.execute import execute
 from rankfold.mapping.front import mapping_front
-from rankfold.mapping.layer import MAPPINGS, Mapping, clear_cache, map_layer, map_one_window, map_with_window
+from rankfold.mapping.layer import MAPPINGS, clear_cache, map_layer, map_one_window, map_with_window
 from rankfold.mapping.low_rank import LOW_RANK_METHODS, LowRankMapping, low_rank_stages, map_low_rank
+from rankfold.mapping.mapping import Mapping
 from rankfold.mapping.pruned import PRUNED_METHODS, map_pruned, map_steered, steered_cycles
 from rankfold.mapping.region import Region
 from rankfold.mapping.stored import StoredMatrix

@@ -11,9 +11,9 @@ import numpy as np
 
 from rankfold.mapping.bounds import Bounds
 from rankfold.mapping.cover import Cover, Rectangle
+from rankfold.mapping.diagonal_blocks import ELEMENTS
 from rankfold.mapping.plane import Plane
 from rankfold.mapping.region import Region
-from rankfold.mapping.stored import ELEMENTS
 from rankfold.mapping.strips import ceil
 from rankfold.mapping.windows import Block, Windows
 

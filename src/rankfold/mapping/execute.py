@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rankfold.errors import InputError
-from rankfold.mapping.layer import Mapping
+from rankfold.mapping.mapping import Mapping
 
 Array = np.ndarray
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 
 from rankfold.errors import InputError
+from rankfold.mapping.input_counts import inputs_of_line, inputs_of_pattern, reach
 from rankfold.workload.shape import ConvShape, Pair
 
 Array = np.ndarray
@@ -288,9 +288,9 @@ class Footprint:
         return self._line(0), self._line(1)
 
     def _line(self, axis: int) -> Array:
-        """Inputs along one axis by outputs, with all taps; see `_inputs_of_line`."""
+        """Inputs along one axis by outputs, with all taps; see `inputs_of_line`."""
         shape = self.shape
-        return _inputs_of_line(
+        return inputs_of_line(
             tuple(range(shape.kernel[axis])),
             shape.stride[axis],
             shape.dilation[axis],
@@ -307,9 +307,9 @@ class Footprint:
         shape = self.shape
         bit_of_tap = 1 << np.arange(shape.kernel[1])
         taps_of_rows = tuple((pattern @ bit_of_tap).tolist())  # kh numbers
-        tall = _reach(int(a.max()), shape.output[0])
-        wide = _reach(int(b.max()), shape.output[1])
-        table = _inputs_of_pattern(
+        tall = reach(int(a.max()), shape.output[0])
+        wide = reach(int(b.max()), shape.output[1])
+        table = inputs_of_pattern(
             taps_of_rows,
             shape.stride,
             shape.dilation,
@@ -349,79 +349,3 @@ def _last_inputs(reader: Footprint, window: Pair, last: int) -> Array:
     counts: Array = read.sum(axis=(1, 2))
     counts.setflags(write=False)
     return counts
-
-
-def _reach(side: int, most: int) -> int:
-    """Up to which size inputs are counted where `side` is wanted: few sizes, so that each is counted once."""
-    next_power = 1 << (side - 1).bit_length()
-    return min(most, max(64, next_power))
-
-
-@lru_cache(maxsize=2048)
-def _inputs_of_pattern(
-    taps_of_rows: tuple[int, ...],
-    stride: Pair,
-    dilation: Pair,
-    outputs: Pair,
-) -> Array:
-    """(tallest+1, widest+1) inputs of one channel that windows up to `outputs` read with one pattern.
-
-    An input row is read with the horizontal taps of all kernel rows that fall on it. So the input rows of a
-    window of height a are counted by their set of taps, and each set's count over the widths is looked up.
-    Layers have few patterns, and supports of one layer, or pairs on one support, ask for the same ones again.
-
-    Args:
-        taps_of_rows: for each kernel row its taps, as a number of which bit i says whether tap i is used.
-        stride: vertical and horizontal.
-        dilation: vertical and horizontal.
-        outputs: (tallest, widest).
-    """
-    tallest, widest = outputs
-    extent = (len(taps_of_rows) - 1) * dilation[0] + 1
-    height = (tallest - 1) * stride[0] + extent
-    rows = np.zeros(height, int)  # the set of taps that read each input row
-    table = np.zeros((tallest + 1, widest + 1), int)
-    bits = max(taps_of_rows).bit_length()
-    for side in range(1, tallest + 1):
-        # One more row of pixels reads these input rows, with the taps of its kernel rows.
-        start = (side - 1) * stride[0]
-        rows[start : start + extent : dilation[0]] |= taps_of_rows
-        for taps, count in Counter(rows.tolist()).items():
-            if taps == 0:
-                continue
-            across = _bits_of(taps, bits)
-            line = _inputs_of_line(
-                across,
-                stride[1],
-                dilation[1],
-                widest,
-            )
-            table[side] += count * line
-    table.setflags(write=False)
-    return table
-
-
-def _bits_of(number: int, bits: int) -> tuple[int, ...]:
-    """Which of the lowest bits of a number are set."""
-    return tuple(bit for bit in range(bits) if number >> bit & 1)
-
-
-@lru_cache(maxsize=4096)
-def _inputs_of_line(
-    taps: tuple[int, ...],
-    stride: int,
-    dilation: int,
-    outputs: int,
-) -> Array:
-    """(outputs+1,) inputs along one axis that 0, 1, ... neighbouring outputs read with some kernel taps."""
-    if not taps:
-        return np.zeros(outputs + 1, int)
-    starts = np.arange(outputs)[:, None] * stride
-    reads = starts + np.array(taps) * dilation  # (outputs, taps), inputs by output and tap
-    # Each input counts for the first output that reads it.
-    _, first = np.unique(reads, return_index=True)
-    reader = first // len(taps)  # (inputs,)
-    new = np.bincount(reader, minlength=outputs)  # (outputs,)
-    line = np.concatenate(([0], np.cumsum(new)))
-    line.setflags(write=False)
-    return line

@@ -15,7 +15,8 @@ from itertools import product
 import numpy as np
 
 from rankfold.mapping.array import ArraySpec
-from rankfold.mapping.layer import MAPPINGS, Mapping, map_layer
+from rankfold.mapping.layer import MAPPINGS, map_layer
+from rankfold.mapping.mapping import Mapping
 from rankfold.mapping.names import window_name
 from rankfold.mapping.windows import minimal_sides
 from rankfold.workload.shape import ConvShape, Pair

@@ -10,7 +10,8 @@ import numpy as np
 from rankfold.errors import InputError
 from rankfold.mapping.array import ArraySpec
 from rankfold.mapping.footprint import Footprint
-from rankfold.mapping.layer import Mapping, map_layer, map_one_window, map_with_window
+from rankfold.mapping.layer import map_layer, map_one_window, map_with_window
+from rankfold.mapping.mapping import Mapping
 from rankfold.mapping.names import window_name, windows_named
 from rankfold.mapping.windows import Block, Windows
 from rankfold.notebooks import Shown, in_brackets

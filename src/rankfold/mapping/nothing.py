@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rankfold.mapping.array import ArraySpec
-from rankfold.mapping.layer import Mapping
+from rankfold.mapping.mapping import Mapping
 
 
 @dataclass(frozen=True)

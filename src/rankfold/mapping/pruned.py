@@ -11,7 +11,8 @@ import numpy as np
 from rankfold.errors import InputError
 from rankfold.mapping.array import ArraySpec
 from rankfold.mapping.footprint import Footprint
-from rankfold.mapping.layer import Mapping, map_layer, map_one_window
+from rankfold.mapping.layer import map_layer, map_one_window
+from rankfold.mapping.mapping import Mapping
 from rankfold.mapping.region import Region
 from rankfold.mapping.windows import Block, Windows
 from rankfold.workload.shape import ConvShape, Pair

@@ -10,9 +10,10 @@ from functools import cached_property
 import numpy as np
 
 from rankfold.mapping.array import ArraySpec
+from rankfold.mapping.diagonal_blocks import ELEMENTS
 from rankfold.mapping.footprint import Footprint
 from rankfold.mapping.overflow import Overflow
-from rankfold.mapping.stored import ELEMENTS, StoredMatrix
+from rankfold.mapping.stored import StoredMatrix
 from rankfold.mapping.tile import Tile
 from rankfold.mapping.whole import WholeChannels
 from rankfold.mapping.windows import Block, Windows

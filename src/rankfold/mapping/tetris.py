@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rankfold.mapping.cover import Cover, Rectangle
+from rankfold.mapping.diagonal_blocks import CHANNELS
 from rankfold.mapping.region import Region
-from rankfold.mapping.stored import CHANNELS
 from rankfold.mapping.whole import WholeChannels
 from rankfold.mapping.windows import NEVER, Block
 from rankfold.workload.shape import Pair
