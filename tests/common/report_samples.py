@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 from functools import cache
 
 from rankfold.cost import BASIC_METHODS, Masks, NetworkCycles, network_cycles
-from rankfold.cost.cycles import by_text
 from rankfold.cost.energy import dense_plan, load_table, network_energy
+from rankfold.cost.layer_cycles import by_text
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LowRank, Method, Plan, Quantise, uniform_plan, weights
 from rankfold.report import method_name

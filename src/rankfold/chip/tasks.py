@@ -7,10 +7,11 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from rankfold.chip.graph import Reading, Task, TaskGraph, rows_in_step, rows_read
-from rankfold.cost.cycles import LayerCycles, NetworkCycles
+from rankfold.cost.cycles import NetworkCycles
 from rankfold.cost.energy.activity import StageActivity
 from rankfold.cost.energy.engine import variables
 from rankfold.cost.energy.network import NetworkEnergy
+from rankfold.cost.layer_cycles import LayerCycles
 from rankfold.cost.stored import StoredStage, stored_stage
 from rankfold.mapping import Mapping
 from rankfold.mapping.parts import PartsMapping

@@ -8,8 +8,9 @@ from rankfold.cost.choice import (
     choose_mapping,
     mapping_options,
 )
-from rankfold.cost.cycles import BASIC_METHODS, LayerCycles, NetworkCycles, network_cycles, placed_cycles
+from rankfold.cost.cycles import BASIC_METHODS, NetworkCycles, network_cycles, placed_cycles
 from rankfold.cost.keys import IM2COL, CostKey
+from rankfold.cost.layer_cycles import LayerCycles
 from rankfold.cost.packing import Packing, pack_tiles
 from rankfold.cost.planned import Masks, array_mapping, counts_linear, planned_mapping, planned_shape
 from rankfold.cost.published import PUBLISHED, PublishedCycles, large_array, published_cycles

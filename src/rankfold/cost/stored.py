@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from rankfold.cost.cycles import LayerCycles, NetworkCycles
+from rankfold.cost.cycles import NetworkCycles
+from rankfold.cost.layer_cycles import LayerCycles
 from rankfold.mapping import ArraySpec, Mapping
 from rankfold.mapping.stored import StoredMatrix
 from rankfold.workload.shape import Pair

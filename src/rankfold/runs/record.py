@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from rankfold.cost import BASIC_METHODS, LayerCycles, NetworkCycles, network_cycles
-from rankfold.cost.cycles import by_text
+from rankfold.cost.layer_cycles import by_text
 from rankfold.errors import InputError
 from rankfold.nn.convolution_kernels import convolution_kernels
 from rankfold.nn.kernels import kernels

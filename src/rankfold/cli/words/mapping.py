@@ -6,9 +6,9 @@ from typing import Any
 
 from rankfold.cli.words.energy import ON_ARRAYS, accuracy_cell
 from rankfold.cost import IM2COL, CostKey, NetworkCycles, planned_shape
-from rankfold.cost.cycles import LayerCycles
 from rankfold.cost.energy import NetworkEnergy, OnArrays
 from rankfold.cost.keys import DENSE_FAMILY
+from rankfold.cost.layer_cycles import LayerCycles
 from rankfold.mapping import Mapping
 from rankfold.mapping.parts import PartsMapping
 from rankfold.records.csv_table import csv_text

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from rankfold.cost.cycles import LayerCycles, NetworkCycles
+from rankfold.cost.cycles import NetworkCycles
 from rankfold.cost.energy.activity import stage_activity
 from rankfold.cost.energy.engine import stage_energy
 from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
 from rankfold.cost.energy.table import ComponentTable
 from rankfold.cost.keys import DENSE_FAMILY, CostKey
 from rankfold.cost.kinds import cost_of
+from rankfold.cost.layer_cycles import LayerCycles
 from rankfold.cost.planned import bits_of
 from rankfold.plan.kinds import kinds
 

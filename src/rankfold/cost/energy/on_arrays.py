@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rankfold.cost.cycles import LayerCycles, NetworkCycles, main_stage, placed_cycles, window_and_tiles
+from rankfold.cost.cycles import NetworkCycles, placed_cycles
 from rankfold.cost.energy.by_mapping import energy_by_mapping
 from rankfold.cost.energy.network import NetworkEnergy
 from rankfold.cost.energy.pricing import network_energy, precise_plan
 from rankfold.cost.energy.table import ComponentTable
 from rankfold.cost.keys import DENSE_FAMILY, IM2COL, CostKey
+from rankfold.cost.layer_cycles import LayerCycles, main_stage, window_and_tiles
 from rankfold.cost.planned import Masks
 from rankfold.mapping import MAPPINGS
 from rankfold.plan import Plan

@@ -8,7 +8,7 @@ from rankfold.planning.exact.dominance import (
     without_hopeless,
 )
 from rankfold.planning.exact.front import Front, front
-from rankfold.planning.exact.knapsack import Solution, cheapest, solve
+from rankfold.planning.exact.knapsack import cheapest, solve
 from rankfold.planning.exact.quantities import (
     AREA,
     ARRAY_CYCLES,
@@ -25,6 +25,7 @@ from rankfold.planning.exact.quantities import (
 )
 from rankfold.planning.exact.surface import Surface, surface
 from rankfold.planning.exact.units import in_units
+from rankfold.planning.exact.within_sums import Solution
 
 __all__ = [
     "AREA",

@@ -29,7 +29,8 @@ from rankfold.chip.run import ChipRun
 from rankfold.errors import InputError
 from rankfold.plan import Plan
 from rankfold.planning.exact import ARRAYS, ENERGY, INTERVAL, LATENCY, Candidate, Solution, in_units, total
-from rankfold.planning.exact.knapsack import ROUNDING, best_within
+from rankfold.planning.exact.knapsack import best_within
+from rankfold.planning.exact.within_sums import ROUNDING
 from rankfold.planning.on_chip.costs import ChipCosts
 from rankfold.progress import Progress
 from rankfold.workload import Network

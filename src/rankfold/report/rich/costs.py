@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rankfold.cost import NetworkCycles
-from rankfold.cost.cycles import window_and_tiles
 from rankfold.cost.energy import NetworkEnergy
+from rankfold.cost.layer_cycles import window_and_tiles
 from rankfold.report.numbers import count, nanojoules, percent, size
 from rankfold.report.rich.sheet import Sheet, sheet_of
 
