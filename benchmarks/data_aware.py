@@ -33,7 +33,7 @@ from rankfold import (
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.layer_moments import patch_moments
 from rankfold.calibration.samples import CALIBRATION_IMAGES
-from rankfold.surgery.compress import compress_by_weights_
+from rankfold.surgery.by_weights import compress_by_weights_
 
 Change = Callable[[nn.Module, Plan], object]
 

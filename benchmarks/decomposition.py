@@ -29,7 +29,7 @@ from rankfold import (
 )
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.samples import CALIBRATION_IMAGES
-from rankfold.surgery.compress import LayerReport
+from rankfold.surgery.layer_report import LayerReport
 
 Change = Callable[[nn.Module, Plan], tuple[LayerReport, ...]]
 

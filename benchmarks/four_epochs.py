@@ -30,7 +30,8 @@ from rankfold.reproduce.headline import Point
 from rankfold.reproduce.measure import Measurement, costs_on, steering_of, write_table
 from rankfold.reproduce.summary import OURS, headline_tables, headlines, headlines_to_json
 from rankfold.reproduce.words import table
-from rankfold.surgery.compress import compress_by_weights_, kept_parameters
+from rankfold.surgery.by_weights import compress_by_weights_
+from rankfold.surgery.layer_report import kept_parameters
 from rankfold.surgery.supports import filled_in
 from rankfold.workload import Network, zoo_network
 

@@ -62,7 +62,7 @@ def main() -> None:
         model = copy.deepcopy(dense)
         # Networks of whose outputs nothing is known have no importance.
         loss = ScoreLoss() if outputs == WEIGHED else None
-        with patch("rankfold.surgery.compress.known_output_loss", return_value=loss):
+        with patch("rankfold.surgery.on_data.known_output_loss", return_value=loss):
             compress_(model, plan, data, decomposition=decomposition)
         quantise_(model, plan, data)
         share = evaluate(model, data)

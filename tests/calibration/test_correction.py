@@ -11,7 +11,8 @@ from rankfold.calibration.correction import correct_, following_norms
 from rankfold.calibration.layer_moments import paired_moments, patch_moments
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LowRank, uniform_plan
-from rankfold.surgery.compress import compress_, compress_on_data_
+from rankfold.surgery.compress import compress_
+from rankfold.surgery.on_data import compress_on_data_
 from rankfold.workload import trace
 
 

@@ -17,7 +17,8 @@ from rankfold.lowrank import decompose, decompose_for_data, reconstruct
 from rankfold.mapping import ArraySpec
 from rankfold.nn.window import WindowConv2d
 from rankfold.plan import LowRank, uniform_plan
-from rankfold.surgery.compress import compress_, compress_on_data_
+from rankfold.surgery.compress import compress_
+from rankfold.surgery.on_data import compress_on_data_
 from rankfold.workload import trace
 
 

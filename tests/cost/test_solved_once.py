@@ -7,9 +7,8 @@ import pytest
 
 from rankfold.cost import network_cycles
 from rankfold.cost.energy import choose_mappings, find_table, on_arrays
-from rankfold.mapping import MAPPINGS, ArraySpec, clear_cache
+from rankfold.mapping import MAPPINGS, ArraySpec, clear_cache, stored
 from rankfold.mapping.best import BestSearch
-from rankfold.mapping.stored import StoredMatrix
 from rankfold.plan import uniform_plan
 from rankfold.workload import ConvShape, Network
 
@@ -29,17 +28,17 @@ def test_each_layer_is_solved_once_for_each_array(monkeypatch: pytest.MonkeyPatc
     """As `rankfold map` goes through a network: choice of mappings, cycles, energy under every mapping."""
     calls: Counter[str] = Counter()
 
-    def counted(owner: type, name: str) -> None:
+    def counted(owner: object, name: str) -> None:
         original = getattr(owner, name)
 
-        def count(self, *arguments):
+        def count(*arguments):
             calls[name] += 1
-            return original(self, *arguments)
+            return original(*arguments)
 
         monkeypatch.setattr(owner, name, count)
 
     counted(BestSearch, "solve")
-    counted(StoredMatrix, "_count_in_turns")
+    counted(stored, "extents_of")
     clear_cache()
     network, array = different_layers(12), ArraySpec(64, 64)
     plan = choose_mappings(network, uniform_plan(network, array))
@@ -48,9 +47,9 @@ def test_each_layer_is_solved_once_for_each_array(monkeypatch: pytest.MonkeyPatc
     priced = on_arrays(network, plan, table)
     # With a weight in a cell, as papers count, and on the cells that energy is counted with.
     assert calls["solve"] == 2 * len(network.layers)
-    once = calls["_count_in_turns"]
+    once = calls["extents_of"]
     assert once > 0
     on_arrays(network, plan, table)
     assert calls["solve"] == 2 * len(network.layers)
-    assert calls["_count_in_turns"] == once
+    assert calls["extents_of"] == once
     assert priced.energy.energy > 0

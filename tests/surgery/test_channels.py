@@ -12,8 +12,10 @@ from rankfold.errors import InputError, MissingDependencyError
 from rankfold.mapping import ArraySpec, map_layer
 from rankfold.models.zoo import build
 from rankfold.plan import ChannelLayer, ChannelPruning, DenseLayer, LowRankLayer, check_plan
+from rankfold.surgery.by_weights import build_
 from rankfold.surgery.channels import channel_plan
-from rankfold.surgery.compress import build_, compress_, kept_parameters
+from rankfold.surgery.compress import compress_
+from rankfold.surgery.layer_report import kept_parameters
 from rankfold.workload import trace
 
 ARRAY = ArraySpec(64, 64)

@@ -19,7 +19,8 @@ from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.plan import LowRank, uniform_plan
-from rankfold.surgery.compress import build_, compress_
+from rankfold.surgery.by_weights import build_
+from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import insert_quantisers_
 from rankfold.surgery.saving import load_, save, unwrapped
 from rankfold.workload import trace

@@ -25,7 +25,9 @@ from rankfold.plan import (
     uniform_plan,
 )
 from rankfold.pruning import PAIRS_2023, PatternWindow, Pruning, choose_masks, mixed_patterns
-from rankfold.surgery.compress import build_, compress_, kept_parameters
+from rankfold.surgery.by_weights import build_
+from rankfold.surgery.compress import compress_
+from rankfold.surgery.layer_report import kept_parameters
 from rankfold.surgery.quantise import insert_quantisers_
 from rankfold.surgery.saving import save_weights
 from rankfold.workload import ConvShape, trace

@@ -18,7 +18,8 @@ from rankfold.nn.low_rank import LowRankConv2d
 from rankfold.nn.masked import MaskedConv2d, masks_of
 from rankfold.nn.quantised import QuantConv2d
 from rankfold.plan import LowRank, LowRankLayer, Plan, SharedSupport, support_to_mask, uniform_plan
-from rankfold.surgery.compress import compress_, kept_parameters
+from rankfold.surgery.compress import compress_
+from rankfold.surgery.layer_report import kept_parameters
 from rankfold.surgery.quantise import insert_quantisers_
 from rankfold.surgery.saving import load_, save
 from rankfold.surgery.supported_weight import positions_of_channels, supported_weight

@@ -30,7 +30,8 @@ from rankfold.plan import (
     uniform_plan,
 )
 from rankfold.simulator import simulate
-from rankfold.surgery.compress import build_, compress_
+from rankfold.surgery.by_weights import build_
+from rankfold.surgery.compress import compress_
 from rankfold.surgery.quantise import insert_quantisers_, open_signs, quantise_, with_observed_signs
 from rankfold.surgery.saving import load_, save
 from rankfold.surgery.supports import with_supports

@@ -8,7 +8,7 @@ from torch import nn
 
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LowRank, PatDNN, SharedSupport, uniform_plan
-from rankfold.surgery import compress as surgery
+from rankfold.surgery import by_weights
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.undo import unchanged_on_error
 from rankfold.workload import trace
@@ -53,7 +53,7 @@ def test_a_layer_that_cannot_be_made_leaves_those_before_it(method, decompositio
     last = plan.changed[-1].name
     before = copy.deepcopy(model.state_dict())
     modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
-    made = surgery._replacement
+    made = by_weights._replacement
 
     def failing(layer, *args):
         replacement = made(layer, *args)
@@ -61,7 +61,7 @@ def test_a_layer_that_cannot_be_made_leaves_those_before_it(method, decompositio
             raise RuntimeError("no factors")
         return replacement
 
-    monkeypatch.setattr(surgery, "_replacement", failing)
+    monkeypatch.setattr(by_weights, "_replacement", failing)
     with pytest.raises(RuntimeError, match="no factors"):
         compress_(model, plan, batches(), decomposition=decomposition)
     assert_unchanged(model, before, modules, parameters)

@@ -27,7 +27,8 @@ from rankfold.planning.data import HeldOut, PlanningData
 from rankfold.planning.kinds import PIXEL, STEP, candidates_of
 from rankfold.runs.baseline import weights_digest
 from rankfold.simulator import check_arrays, program_, simulate
-from rankfold.surgery.compress import build_, compress_on_moments_
+from rankfold.surgery.by_weights import build_
+from rankfold.surgery.on_data import compress_on_moments_
 from rankfold.surgery.quantise import quantise_
 from rankfold.training.batches import EVALUATION_BATCH
 from rankfold.training.metric import Measure

@@ -38,7 +38,7 @@ from rankfold.plan import DenseLayer, LayerPlan, LowRankLayer, Plan
 from rankfold.plan.uniform import Bits
 from rankfold.planning.exact import CYCLES, Budget
 from rankfold.planning.exact.slots import LayerSlot, layer_slots
-from rankfold.surgery.compress import called_as_functions
+from rankfold.surgery.by_weights import called_as_functions
 from rankfold.workload import ConvShape, Network
 from rankfold.workload.network import NETWORK
 

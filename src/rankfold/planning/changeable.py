@@ -14,7 +14,7 @@ from rankfold.mapping.window_cover import AnyWindow
 from rankfold.planning.exact.slots import LayerSlot, dense_network
 from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.kinds import windows_computed
-from rankfold.surgery.compress import called_as_functions
+from rankfold.surgery.by_weights import called_as_functions
 from rankfold.workload import Network
 
 

@@ -33,7 +33,8 @@ from rankfold.reproduce.recorded import recorded_outcomes
 from rankfold.reproduce.run import MARKER, TYPE, VERSION
 from rankfold.runs.record import versions
 from rankfold.runs.state import traced
-from rankfold.surgery.compress import compress_by_weights_, kept_parameters
+from rankfold.surgery.by_weights import compress_by_weights_
+from rankfold.surgery.layer_report import kept_parameters
 from rankfold.surgery.supports import filled_in
 from rankfold.training.data import load_images
 from rankfold.workload import Network

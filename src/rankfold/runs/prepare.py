@@ -21,7 +21,7 @@ from rankfold.runs.recipes import FINE_TUNING, effective
 from rankfold.runs.refusals import check_choices
 from rankfold.runs.state import RunNotes, RunState, told, traced
 from rankfold.simulator import check_arrays
-from rankfold.surgery.compress import build_
+from rankfold.surgery.by_weights import build_
 from rankfold.training.device import choose_device
 from rankfold.training.metric import Metric
 from rankfold.training.recipe import Recipe

@@ -29,7 +29,7 @@ from rankfold.runs.result import (
     Result,
 )
 from rankfold.runs.state import RunState
-from rankfold.surgery.compress import LayerReport
+from rankfold.surgery.layer_report import LayerReport
 from rankfold.surgery.saving import save_weights
 from rankfold.training.data import ImageData
 from rankfold.training.device import resolve_precision

@@ -22,7 +22,7 @@ from rankfold.progress import Progress, Silent
 from rankfold.runs.baseline import DenseWeights, GivenWeights
 from rankfold.runs.energy_record import EnergyOptions
 from rankfold.runs.folder import RunFolder
-from rankfold.surgery.compress import LayerReport
+from rankfold.surgery.layer_report import LayerReport
 from rankfold.training.checkpoint import Checkpoint
 from rankfold.training.distillation import Distillation, Teacher
 from rankfold.training.epoch_record import EpochRecord

@@ -23,7 +23,8 @@ from rankfold.errors import RankfoldError
 from rankfold.runs.baseline import weights_digest
 from rankfold.runs.state import RunState
 from rankfold.simulator import simulate
-from rankfold.surgery.compress import LayerReport, compress_, kept_parameters
+from rankfold.surgery.compress import compress_
+from rankfold.surgery.layer_report import LayerReport, kept_parameters
 from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.supports import with_supports
 from rankfold.training.accuracy import accuracy_on_tests

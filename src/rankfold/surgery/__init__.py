@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rankfold.nn.sub_pixel import replace_transposed_ as replace_transposed_
     from rankfold.surgery.channels import channel_plan as channel_plan
-    from rankfold.surgery.compress import LayerReport as LayerReport
     from rankfold.surgery.compress import compress_ as compress_
+    from rankfold.surgery.layer_report import LayerReport as LayerReport
     from rankfold.surgery.quantise import quantise_ as quantise_
     from rankfold.surgery.saving import load_ as load_
     from rankfold.surgery.saving import save as save
 
 _HOMES = {
-    "LayerReport": "surgery.compress",
+    "LayerReport": "surgery.layer_report",
     "channel_plan": "surgery.channels",
     "compress_": "surgery.compress",
     "load_": "surgery.saving",

@@ -11,7 +11,7 @@ from rankfold.nn.plain import CONV_ATTRIBUTES
 from rankfold.nn.quantised import QuantLayer
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan
-from rankfold.surgery.compress import called_as_functions
+from rankfold.surgery.by_weights import called_as_functions
 from rankfold.surgery.kinds import surgery_of
 
 STEP = "quantiser.step"  # what quantisers add to the state of a layer

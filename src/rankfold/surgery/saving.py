@@ -14,7 +14,7 @@ from rankfold.files import write_bytes
 from rankfold.models.device import MODEL
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.plan.plan import PLAN, Plan
-from rankfold.surgery.compress import build_
+from rankfold.surgery.by_weights import build_
 from rankfold.surgery.follows import check_follows
 from rankfold.surgery.quantise import insert_quantisers_, open_signs
 from rankfold.surgery.supports import check_supports, filled_in

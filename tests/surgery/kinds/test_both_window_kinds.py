@@ -19,7 +19,8 @@ from rankfold.nn.window import WindowConv2d
 from rankfold.plan import LayerKind, LayerPlan, Plan, WindowLayer, WindowLowRank, WindowLowRankLayer
 from rankfold.plan.methods import Method, Windows
 from rankfold.simulator import NonIdealities, simulate
-from rankfold.surgery.compress import compress_, kept_parameters
+from rankfold.surgery.compress import compress_
+from rankfold.surgery.layer_report import kept_parameters
 from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.saving import load_, save
 from rankfold.surgery.supports import check_supports, with_supports

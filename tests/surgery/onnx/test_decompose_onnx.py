@@ -16,7 +16,7 @@ from rankfold.lowrank import decompose, full_rank, output_error
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LayerPlan, LowRank, Plan, SharedSupport, uniform_plan
 from rankfold.plan.kinds import LowRankLayer
-from rankfold.surgery.compress import compress_by_weights_
+from rankfold.surgery.by_weights import compress_by_weights_
 from rankfold.surgery.onnx.decompose import decompose_onnx
 from rankfold.workload.onnx.layers import analyse_onnx
 
