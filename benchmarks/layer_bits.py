@@ -50,7 +50,7 @@ from rankfold.planning.data import planning_data
 from rankfold.planning.exact.slots import LayerSlot, layer_slots
 from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.kinds.window import candidate_windows
-from rankfold.planning.losses import KindLosses, LayerLosses, dense_weight
+from rankfold.planning.layer_losses import KindLosses, LayerLosses, dense_weight
 from rankfold.planning.statistics import layer_statistics
 from rankfold.workload import Network
 from rankfold.workload.shape import Pair

@@ -49,7 +49,7 @@ from rankfold.planning.kinds import (
     windows_computed,
 )
 from rankfold.planning.kinds.stored import Stored
-from rankfold.planning.losses import LayerLosses, dense_weight
+from rankfold.planning.layer_losses import LayerLosses, dense_weight
 from rankfold.planning.plan_loss import PlanLosses, windows_of
 from rankfold.planning.statistics import LayerStatistics, layer_statistics
 

@@ -15,7 +15,7 @@ from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.plan import DenseLayer, WindowLayer
-from rankfold.planning import best_plan, losses, planning_problem, solve_problem
+from rankfold.planning import best_plan, layer_work, planning_problem, solve_problem
 from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, INTERVAL, LOSS, Budget, total
 from rankfold.planning.exact.quantities import ARRAY_CYCLES
 from rankfold.planning.kinds import LayerStudy
@@ -54,7 +54,7 @@ def test_a_plan_is_the_best_of_its_candidates(problem, share):
 def test_candidates_are_dropped_without_loss(model, digits, problem, monkeypatch):
     """Under every budget of cycles the least loss is that of all candidates, windows among them."""
     for filtering in ("without_hopeless", "cheaper_than_lossless", "pareto"):
-        monkeypatch.setattr(losses, filtering, lambda candidates, budgeted: tuple(candidates))
+        monkeypatch.setattr(layer_work, filtering, lambda candidates, budgeted: tuple(candidates))
     everything = planning_problem(model, digits, ARRAY)
     kinds = [[type(one.entry.kind) for one in layer] for layer in everything.candidates]
     assert all(WindowLayer in layer for layer in kinds if len(layer) > 3)

@@ -13,7 +13,7 @@ from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.plan import Plan
-from rankfold.planning import losses, planning_problem, solve_problem
+from rankfold.planning import layer_work, planning_problem, solve_problem
 from rankfold.planning.exact import CYCLES, ENERGY, LOSS, Budget, total
 from rankfold.planning.exact.quantities import ARRAY_CYCLES
 from rankfold.planning.exact.widths import BitChoices
@@ -72,7 +72,7 @@ def test_bits_of_each_layer_are_chosen_with_what_it_becomes(of_bits, model, digi
 def test_bits_are_dropped_without_loss(of_bits, model, digits, monkeypatch):
     """Whatever a layer may become, at any bits: what is left costs no more and loses no more."""
     for filtering in ("without_hopeless", "cheaper_than_lossless", "pareto"):
-        monkeypatch.setattr(losses, filtering, lambda candidates, budgeted: tuple(candidates))
+        monkeypatch.setattr(layer_work, filtering, lambda candidates, budgeted: tuple(candidates))
     everything = of_bits_problem(model, digits)
     for layer, left in zip(everything.choices[:-1], of_bits.choices, strict=False):
         seen = {(one.entry.weight_bits, one.entry.input_bits) for one in layer.candidates}

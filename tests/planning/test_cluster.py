@@ -7,9 +7,9 @@ import pytest
 from common.planned_layers import problem
 from common.ray_cluster import a_worker_is_killed, is_alive
 from rankfold.cli.main import main
+from rankfold.planning.choices import layer_choices
 from rankfold.planning.cluster import RayLayers
 from rankfold.planning.exact import CYCLES
-from rankfold.planning.losses import layer_choices
 from rankfold.planning.statistics import LayerStatistics
 from rankfold.progress import Silent
 

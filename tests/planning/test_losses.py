@@ -30,7 +30,8 @@ from rankfold.plan import (
     text_to_support,
 )
 from rankfold.plan.members import text_to_members
-from rankfold.planning import losses
+from rankfold.planning import layer_runners, layer_work
+from rankfold.planning.choices import layer_choices
 from rankfold.planning.exact import CYCLES
 from rankfold.planning.exact.slots import layer_slots
 from rankfold.planning.kinds import candidates_of, low_rank, study
@@ -69,7 +70,7 @@ class Layers(Silent):
 def choices(known, progress=None, threads=2):
     slots, model, sensitive, costing = known
     statistics = LayerStatistics(sensitivities=sensitive.layers, windows=sensitive.windows)
-    return losses.layer_choices(
+    return layer_choices(
         slots, model, statistics, costing, [CYCLES], progress=progress or Silent(), threads=threads
     )
 
@@ -110,7 +111,7 @@ def loss_of_window(entry, model, sensitivities, shapes):
 def test_losses_are_those_of_the_weights_that_compress_makes(small, monkeypatch):
     """Of all candidates, also those that others are better than."""
     for filtering in ("without_hopeless", "cheaper_than_lossless", "pareto"):
-        monkeypatch.setattr(losses, filtering, lambda candidates, budgeted: tuple(candidates))
+        monkeypatch.setattr(layer_work, filtering, lambda candidates, budgeted: tuple(candidates))
     slots, model, sensitivities, _ = small
     sensitive = sensitivities.layers
     shapes = {slot.name: slot.shape for slot in slots}
@@ -231,7 +232,7 @@ def test_of_wide_layers_one_waits_for_the_other_while_narrow_ones_go_on(monkeypa
         return SimpleNamespace(name=name, shape=shape, why_dense="", widths=None)
 
     order = [slot("first", 100), slot("second", 90), slot("third", 10), slot("fourth", 9)]
-    monkeypatch.setattr(losses, "MEMORY", 8 * 8 * (100**2 + 10**2))
+    monkeypatch.setattr(layer_runners, "MEMORY", 8 * 8 * (100**2 + 10**2))
     running, together, narrow_began = set(), [], Event()
 
     def found(one):
@@ -245,7 +246,7 @@ def test_of_wide_layers_one_waits_for_the_other_while_narrow_ones_go_on(monkeypa
         return one
 
     with ThreadPoolExecutor(2) as pool:
-        ready = list(losses.in_threads(pool, found, order, 2))
+        ready = list(layer_runners.in_threads(pool, found, order, 2))
     assert sorted(one.name for one in ready) == sorted(one.name for one in order)
     assert {"first", "third"} in together
     assert not any({"first", "second"} <= names for names in together)

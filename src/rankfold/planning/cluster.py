@@ -10,7 +10,8 @@ from threadpoolctl import threadpool_limits
 
 from rankfold.planning.exact import LayerChoices
 from rankfold.planning.exact.slots import LayerSlot
-from rankfold.planning.losses import LayerWork, memory_of
+from rankfold.planning.layer_runners import memory_of
+from rankfold.planning.layer_work import LayerWork
 from rankfold.ray_cluster import RETRIES, OnRay, load_ray, machines, slots
 
 

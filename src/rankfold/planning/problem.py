@@ -26,6 +26,7 @@ from rankfold.plan.uniform import Bits
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy, agreement
 from rankfold.planning.changeable import open_slots, windows_of, with_widths
 from rankfold.planning.channels import in_order, with_channels
+from rankfold.planning.choices import layer_choices
 from rankfold.planning.data import default_images, digest_of, planning_data
 from rankfold.planning.exact import (
     CYCLES,
@@ -46,7 +47,7 @@ from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
 from rankfold.planning.exact.widths import CHOICES, BitChoices
 from rankfold.planning.explain import explained
 from rankfold.planning.kinds import chosen_labels, patches_read, uses_bypasses
-from rankfold.planning.losses import LayerRunner, layer_choices
+from rankfold.planning.layer_runners import LayerRunner
 from rankfold.planning.memory import give_back_memory
 from rankfold.planning.request import (
     MEASURED_IMAGES,

@@ -15,7 +15,7 @@ from rankfold.plan import DenseLayer, Plan, TrimmedLayer, WindowLayer
 from rankfold.plan.kinds import LayerKind
 from rankfold.planning import planning_problem
 from rankfold.planning.exact.slots import layer_slots
-from rankfold.planning.losses import LayerLosses
+from rankfold.planning.layer_losses import LayerLosses
 from rankfold.planning.plan_loss import PlanLosses
 from rankfold.planning.search.problem_search import by_itself
 from rankfold.planning.statistics import layer_statistics

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rankfold.planning import PlanningProblem
     from rankfold.planning.forecast.finished import Learnt
     from rankfold.planning.forecast.situation import Situation
-    from rankfold.planning.losses import LayerRunner
+    from rankfold.planning.layer_runners import LayerRunner
     from rankfold.progress import Progress
     from rankfold.training.metric import Metric
 
