@@ -17,9 +17,10 @@ from rankfold.plan import Plan
 from rankfold.planning.accuracy import MeasureSettings
 from rankfold.planning.best import solve_problem
 from rankfold.planning.data import digest_of
-from rankfold.planning.exact.budget import Budget
+from rankfold.planning.exact.budget import Budget, limits_of
 from rankfold.planning.plan_loss import PlanLosses
-from rankfold.planning.problem import PlanningProblem, limits_of, planning_problem
+from rankfold.planning.problem import PlanningProblem
+from rankfold.planning.problem_on_data import planning_problem
 from rankfold.progress import Progress
 from rankfold.runs.baseline import weights_digest
 from rankfold.training.data import ImageData

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rankfold.planning.mappings_alone import mapping_plan as mapping_plan
     from rankfold.planning.plan_loss import PlanLosses as PlanLosses
     from rankfold.planning.problem import PlanningProblem as PlanningProblem
-    from rankfold.planning.problem import planning_problem as planning_problem
+    from rankfold.planning.problem_on_data import planning_problem as planning_problem
 
 # Each name's module. `planning.exact` passes through here, and what it needs must not import torch.
 _HOMES = {
@@ -34,7 +34,7 @@ _HOMES = {
     "alds_plan": "alds",
     "best_plan": "best",
     "mapping_plan": "mappings_alone",
-    "planning_problem": "problem",
+    "planning_problem": "problem_on_data",
     "solve_problem": "best",
 }
 

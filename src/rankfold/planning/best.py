@@ -33,7 +33,8 @@ from rankfold.planning.exact import (
     solve,
 )
 from rankfold.planning.exact.widths import CHOICES, BitChoices
-from rankfold.planning.problem import PlanningProblem, planning_problem
+from rankfold.planning.problem import PlanningProblem
+from rankfold.planning.problem_on_data import planning_problem
 from rankfold.progress import PROGRESS, Progress, Silent
 from rankfold.training.data import ImageData
 from rankfold.training.loaders import LoaderData

@@ -14,10 +14,9 @@ from rankfold.plan import Plan
 from rankfold.plan.uniform import Bits
 from rankfold.planning.best import Planning
 from rankfold.planning.exact import CYCLES, Budget, LayerChoices, pareto, solve
-from rankfold.planning.exact.budget import quantity_named
+from rankfold.planning.exact.budget import limits_of, quantity_named
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
-from rankfold.planning.problem import limits_of
 from rankfold.planning.request import check_request, counted_quantities
 from rankfold.progress import Progress, Silent
 from rankfold.workload import Network

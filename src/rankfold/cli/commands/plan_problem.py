@@ -52,7 +52,7 @@ def problem_of(
     from rankfold.planning.data import planning_data
     from rankfold.planning.exact.slots import layer_slots
     from rankfold.planning.forecast.situation import Situation
-    from rankfold.planning.problem import planning_problem
+    from rankfold.planning.problem_on_data import planning_problem
     from rankfold.runs.state import shapes_of
     from rankfold.training.device import choose_device
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rankfold.arguments import NUMBER, SWITCH, TEXT, shown
 from rankfold.errors import InputError
+from rankfold.planning.exact.candidate import LayerChoices, total
 from rankfold.planning.exact.quantities import KNOWN, QUANTITIES
 
 AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(%|[a-z]+[A-Z]?2?)?")
@@ -110,6 +112,12 @@ def quantity_named(name: str, what: str) -> str:
         known = ", ".join(one.option for one in KNOWN.values())
         raise InputError(f"{what} (={name.strip()}): the quantity must be one of {known}")
     return quantity
+
+
+def limits_of(budgets: Sequence[Budget], choices: Sequence[LayerChoices]) -> dict[str, float]:
+    """The budgets in the base units of their quantities."""
+    dense = [layer.dense for layer in choices]  # shares are of the dense network under its best mapping
+    return {budget.quantity: budget.limit(total(dense, budget.quantity)) for budget in budgets}
 
 
 def _refused(quantity: str, text: str) -> InputError:

@@ -25,11 +25,12 @@ from rankfold.planning.exact import (
     LayerChoices,
     Solution,
 )
+from rankfold.planning.exact.budget import limits_of
 from rankfold.planning.exact.quantities import spoken
 from rankfold.planning.mappings_alone import mapping_choices
 from rankfold.planning.on_chip.costs import ChipCosts
 from rankfold.planning.on_chip.search import Aim, ChipSearch
-from rankfold.planning.problem import PlanningProblem, limits_of
+from rankfold.planning.problem import PlanningProblem
 from rankfold.planning.request import check_request
 from rankfold.progress import Progress, Silent
 from rankfold.workload import Network
