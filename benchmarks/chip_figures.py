@@ -17,9 +17,8 @@ from rankfold.files import write_text
 from rankfold.machine import load_chip
 from rankfold.plan import uniform_plan
 from rankfold.report.charts.drawing import svg_file
+from rankfold.report.chip_page.floor import Floor
 from rankfold.report.chip_page.floor_plan import floor_plan
-from rankfold.report.chip_page.layers import residents
-from rankfold.report.chip_page.links import Links
 from rankfold.report.chip_page.timeline import timeline
 from rankfold.workload import zoo_network
 
@@ -35,10 +34,10 @@ def main() -> None:
     run = run_on_chip(network, plan, chip, choose_mappings=True)
     if run.pipeline is None:
         raise InputError(f"{network.name} does not stay on {chip.name}: {run.why_not_pipelined}")
-    there = residents(run, run.pipeline)
+    floor = Floor.of(run, run.pipeline)
     drawn = {
-        "chip-floor-plan.svg": floor_plan(run, there, Links.of(run, run.pipeline)),
-        "chip-timeline.svg": timeline(run, run.pipeline, there),
+        "chip-floor-plan.svg": floor_plan(floor),
+        "chip-timeline.svg": timeline(run, run.pipeline, floor.there),
     }
     for name, chart in drawn.items():
         if chart is not None:

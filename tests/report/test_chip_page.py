@@ -19,9 +19,9 @@ from rankfold.chip.study import ChipStudy
 from rankfold.errors import InputError
 from rankfold.machine import ChipSpec, load_chip
 from rankfold.plan import uniform_plan
+from rankfold.report.chip_page.floor import Floor
 from rankfold.report.chip_page.floor_plan import floor_plan
 from rankfold.report.chip_page.layers import residents
-from rankfold.report.chip_page.links import Links
 from rankfold.report.chip_page.page import render_chip_page, write_chip_page
 from rankfold.workload import Network, zoo_network
 
@@ -186,7 +186,7 @@ def test_large_chips_show_the_rows_in_use_or_a_table_alone() -> None:
     for kind, cores, arrays, drawn in (("mesh", 10_000, 149, True), ("bus", 4_000, 1_700, False)):
         run = on_chip(network, chip(cores=cores, arrays=1, rows=64, kind=kind), arrays)
         assert run.pipeline is not None
-        plan = floor_plan(run, residents(run, run.pipeline), Links.of(run, run.pipeline))
+        plan = floor_plan(Floor.of(run, run.pipeline))
         assert (plan is not None) == drawn
         page = render_chip_page(run)
         assert len(page) < 2_000_000

@@ -8,10 +8,15 @@ import pytest
 from common.reader import Page
 from common.report_samples import run
 from rankfold.chip.best import run_on_chip
+from rankfold.chip.study import ChipStudy
 from rankfold.cli.main import main
+from rankfold.cli.words.chip_run import chip_run_to_json
 from rankfold.machine import NonIdealities, load_chip
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LowRank, uniform_plan
+from rankfold.report.chip_page.floor import Floor, floor_from_json
+from rankfold.report.chip_page.floor_plan import floor_plan
+from rankfold.report.mixed.chips import chip_result, chip_section
 from rankfold.report.mixed.page import render_mixed
 from rankfold.report.mixed.plans import PlannedNetwork, plan_costs
 from rankfold.runs.robustness import Point, write_points
@@ -55,7 +60,7 @@ def files(tmp_path_factory):
     small_plan().save(folder / "plan-a.json")
     plan = uniform_plan(zoo_network("resnet8"), load_chip("rram-22nm").hardware.array, bits=4)
     on_chip = run_on_chip(zoo_network("resnet8"), plan, load_chip("rram-22nm"), None)
-    (folder / "chip-a.json").write_text(json.dumps(on_chip.to_json()))
+    (folder / "chip-a.json").write_text(json.dumps(chip_run_to_json(on_chip, None)))
     content = json.loads(json.dumps(simulated().to_json()))
     (folder / "simulation-a.json").write_text(
         json.dumps({"_type": "rankfold.simulation", "_version": 1, "simulation": content})
@@ -90,6 +95,43 @@ def test_everything_stands_side_by_side(files, tmp_path, capsys):
     assert rows["sweep, a"]["accuracy on arrays"] == "50.0 % to 85.0 %"
     ids = [value for _, name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
+
+
+def test_a_chip_is_drawn_as_its_own_page_draws_it(files):
+    """The floor plan of what was printed is that of the run, for meshes and buses."""
+    for name, arrays in (("rram-22nm", 656), ("sram-22nm", 213)):
+        described = load_chip(name)
+        plan = uniform_plan(zoo_network("resnet8"), described.hardware.array, bits=4)
+        found = ChipStudy(zoo_network("resnet8"), plan, described).staying(arrays)
+        printed = json.loads(json.dumps(chip_run_to_json(found, None)))
+        assert len(json.dumps(printed["floor"])) < 20_000
+        again = floor_from_json(printed)
+        drawn = floor_plan(Floor.of(found, found.pipeline))
+        assert drawn is not None and floor_plan(again) == drawn
+        section = chip_section(chip_result(files["chip-a"], printed, "a"))
+        assert section.charts[0] == ("Floor plan", drawn)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda floor: floor["held"][0].update(core=10**5), "it names core 100000 of"),
+        (lambda floor: floor["held"][0].update(layers=[[99, 1]]), "holds layer 99 of"),
+        (lambda floor: floor["held"][0].update(layers=[[0, 999]]), "holds more arrays than it has"),
+        (lambda floor: floor["links"].append({"from": 0, "to": 0, "bits": 1}), "which are no neighbours"),
+        (lambda floor: floor["links"].append({"bits": 1}), "'from' is a required property"),
+        (lambda floor: floor.update(held=[]), "held"),
+    ],
+)
+def test_a_floor_that_cannot_be_is_refused(files, tmp_path, capsys, change, complaint):
+    content = json.loads(files["chip-a"].read_text())
+    change(content["floor"])
+    path = tmp_path / "chip.json"
+    path.write_text(json.dumps(content))
+    assert main(["report", str(path), "--out", str(tmp_path / "page.html")]) == 2
+    told = capsys.readouterr().err
+    assert complaint in told and f"{path} is not what rankfold chip --json prints" in told
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_runs_that_cannot_be_compared_have_sections_of_their_own(undrawn):

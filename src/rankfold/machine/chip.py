@@ -16,6 +16,20 @@ MOST_ARRAYS = 1 << 20
 ROUNDED = 1.05  # times; what a published figure may be rounded by
 
 
+def mesh_of(cores: int) -> Pair:
+    """(rows, columns) of a mesh of so many cores, as near to a square as their number allows."""
+    columns = math.ceil(math.sqrt(cores))
+    return math.ceil(cores / columns), columns
+
+
+def place_in_mesh(core: int, columns: int) -> Pair:
+    """(row, column) of a core: rows are filled to and fro, so that cores k and k + 1 are neighbours."""
+    row, column = divmod(core, columns)
+    if row % 2:
+        column = columns - 1 - column
+    return row, column
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cores:
     """Places on the chip with arrays, digital units and a buffer of their own.
@@ -176,16 +190,11 @@ class ChipSpec:
     @property
     def grid(self) -> Pair:
         """(rows, columns) of the mesh of cores, as near to a square as their number allows."""
-        columns = math.ceil(math.sqrt(self.cores.count))
-        return math.ceil(self.cores.count / columns), columns
+        return mesh_of(self.cores.count)
 
     def place(self, core: int) -> Pair:
         """(row, column) of a core: rows are filled to and fro, so that cores k and k + 1 are neighbours."""
-        _, columns = self.grid
-        row, column = divmod(core, columns)
-        if row % 2:
-            column = columns - 1 - column
-        return row, column
+        return place_in_mesh(core, self.grid[1])
 
     def hops(self, core: int, other: int) -> int:
         """Links between two cores: of a mesh along rows and columns, of a bus one."""

@@ -238,6 +238,9 @@ def _content(source: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # notices of torch's own, such as of kinds that it gives up
             return torch.load(source, map_location="cpu", weights_only=True)
+    except OSError as error:
+        why = error.strerror or "it is damaged"
+        raise InputError(f"checkpoint {source} cannot be read: {why}; give another file") from error
     except Exception as error:  # damaged files raise anything from EOFError to SafetensorError
         raise InputError(
             f"checkpoint {source} is truncated, damaged or not a plain state dict; "

@@ -94,19 +94,15 @@ def decompose_to_folder(
     model, layers = decompose_onnx(source, plan, moments, progress)
     # On the calibration inputs where there are any, else on random ones: both are said with the error.
     outputs, inputs = _compared(source, model, feeds, seed, progress)
-    before = source.file.parameters
-    after = before
-    for layer in layers:
-        after += layer.parameters_after - layer.parameters_before
-    network = source.network
+    saved = sum(layer.parameters_before - layer.parameters_after for layer in layers)
     decomposition = Decomposition(
         layers=layers,
         outputs=outputs,
         inputs=inputs,
-        parameters_before=before,
-        parameters_after=after,
-        dense=dense_cost(network, plan),
-        low_rank=network_cost(network, plan),
+        parameters_before=source.file.parameters,
+        parameters_after=source.file.parameters - saved,
+        dense=dense_cost(source.network, plan),
+        low_rank=network_cost(source.network, plan),
     )
     record = {
         "_type": TYPE,

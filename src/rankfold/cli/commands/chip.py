@@ -16,7 +16,13 @@ from rankfold.cli.arguments.mappings import add_mapping
 from rankfold.cli.arguments.methods import add_rules
 from rankfold.cli.arguments.plans import add_planned_network, planned_network
 from rankfold.cli.arguments.values import refuse_given
-from rankfold.cli.words.chip_run import check_in_words, chip_run_csv, chip_run_in_words, chip_run_table
+from rankfold.cli.words.chip_run import (
+    check_in_words,
+    chip_run_csv,
+    chip_run_in_words,
+    chip_run_table,
+    chip_run_to_json,
+)
 from rankfold.cli.words.hardware import not_counted_in_words
 from rankfold.cost.choice import AUTO
 from rankfold.errors import InputError, UnwantedArgumentError
@@ -104,10 +110,7 @@ def run(options: argparse.Namespace) -> int:
 
         write_chip_page(options.page, found, checked)
     if options.json:
-        content = found.to_json()
-        if checked is not None:
-            content["check"] = checked.to_json()
-        print(json.dumps(content, indent=1))
+        print(json.dumps(chip_run_to_json(found, checked), indent=1))
         return 0
     if options.csv:
         print(chip_run_csv(found), end="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rankfold.cli.arguments.arrays import chosen_bits, kept_with_plan
@@ -19,6 +20,8 @@ from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.quantities import CYCLES
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from rankfold.mapping import ArraySpec
     from rankfold.plan.uniform import Bits
     from rankfold.planning import PlanningProblem
@@ -26,7 +29,30 @@ if TYPE_CHECKING:
     from rankfold.planning.forecast.situation import Situation
     from rankfold.planning.layer_runners import LayerRunner
     from rankfold.progress import Progress
+    from rankfold.training.data import ImageData
+    from rankfold.training.loaders import LoaderData
     from rankfold.training.metric import Metric
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What the options say, read and checked.
+
+    Attributes:
+        metric: that plans are measured by; None: top-1 accuracy.
+        trades: what the front trades for predicted loss.
+        bits: of weights and inputs.
+        kinds: that layers may become; None: all.
+        max_drop: the most that may be lost, as the library has it; None: no limit.
+        max_loss: the most predicted loss, nats; None: no limit.
+    """
+
+    metric: Metric | None
+    trades: tuple[str, ...]
+    bits: Bits
+    kinds: list[str] | None
+    max_drop: float | None
+    max_loss: float | None
 
 
 def problem_of(
@@ -48,56 +74,42 @@ def problem_of(
     Raises:
         InputError: no plan could be made for what is asked.
     """
-    from rankfold.planning.accuracy import agreement
-    from rankfold.planning.data import planning_data
     from rankfold.planning.exact.slots import layer_slots
     from rankfold.planning.forecast.situation import Situation
     from rankfold.planning.problem_on_data import planning_problem
     from rankfold.runs.state import shapes_of
-    from rankfold.training.device import choose_device
 
-    max_drop, max_loss = _max_drop(options), options.max_loss
     # The cheap checks: data and network are loaded after them.
-    metric, trades, bits, kinds = _checked(options, budgets)
+    asked = _checked(options, budgets)
     hardware, counted = _counted_on(options, machine)
     prepare_process(options.threads)
     runner = _runner(options)
-    device = choose_device(options.device)
-    data = decoded_data(options)
-    if metric is not None:
-        data.require_targets()
-    elif options.max_drop is not None and drops_after(options):
-        data.require_labels("foreseeing accuracy", "omit --after-epochs")
-    model = trained_model(options, data, device)
-    if options.search is not None and metric is None and not data.is_labelled:
-        # Refuses outputs that nothing could be measured by, before minutes of calibration.
-        agreement(model, planning_data(data, device), taken_for(options), options.seed)
+    model, data = _loaded(options, asked)
     network = shapes_of(model, data, options.model)
-    slots = layer_slots(network, hardware.array if isinstance(hardware, Hardware) else hardware, bits)
+    array = hardware.array if isinstance(hardware, Hardware) else hardware
+    slots = layer_slots(network, array, asked.bits)
     situation = Situation.of(model, data, network.name, [slot.entry for slot in slots])
     tell_unused(learnt, situation, progress)
     if drops_after(options):
         # What was learnt bounds the predicted loss, and nothing need be measured.
-        max_drop, (max_loss, kinds) = (
-            None,
-            limits_of_drop(options, learnt.outcomes, situation, kinds, progress),
-        )
+        most, kinds = limits_of_drop(options, learnt.outcomes, situation, asked.kinds, progress)
+        asked = replace(asked, max_drop=None, max_loss=most, kinds=kinds)
     problem = planning_problem(
         model,
         data,
         hardware,
         *budgets,
-        bits=bits,
+        bits=asked.bits,
         layer_bits=options.layer_bits,
         objective=options.objective,
-        max_loss=max_loss,
-        max_drop=max_drop,
-        metric=metric,
+        max_loss=asked.max_loss,
+        max_drop=asked.max_drop,
+        metric=asked.metric,
         outputs=options.outputs,
-        trades=trades,
+        trades=asked.trades,
         pointwise=options.pointwise,
         linear=options.linear,
-        kinds=kinds,
+        kinds=asked.kinds,
         images=options.calibration_images,
         seed=options.seed,
         network=network,
@@ -108,13 +120,34 @@ def problem_of(
     return problem, situation
 
 
-def _checked(
-    options: argparse.Namespace, budgets: tuple[Budget, ...]
-) -> tuple[Metric | None, tuple[str, ...], Bits, list[str] | None]:
-    """The metric, the trades of fronts, the bits and the kinds, before data and network are loaded.
+def _loaded(options: argparse.Namespace, asked: _Asked) -> tuple[nn.Module, ImageData | LoaderData]:
+    """The network with its weights, and the data, which have what is measured or foreseen on them.
 
     Raises:
-        InputError: no plan could be made for what is asked.
+        InputError: they cannot be read, or have not.
+    """
+    from rankfold.planning.accuracy import agreement
+    from rankfold.planning.data import planning_data
+    from rankfold.training.device import choose_device
+
+    device = choose_device(options.device)
+    data = decoded_data(options)
+    if asked.metric is not None:
+        data.require_targets()
+    elif drops_after(options):
+        data.require_labels("foreseeing accuracy", "omit --after-epochs")
+    model = trained_model(options, data, device)
+    if options.search is not None and asked.metric is None and not data.is_labelled:
+        # Refuses outputs that nothing could be measured by, before minutes of calibration.
+        agreement(model, planning_data(data, device), taken_for(options), options.seed)
+    return model, data
+
+
+def _checked(options: argparse.Namespace, budgets: tuple[Budget, ...]) -> _Asked:
+    """What is asked for, before data and network are loaded.
+
+    Raises:
+        InputError: no plan could be made for it.
     """
     from rankfold.planning.request import check_request, chosen_objective
 
@@ -133,7 +166,14 @@ def _checked(
         raise InputError(
             "--layer-bits are chosen instead of the network's bits; give it bits, too, such as --bits 4"
         )
-    return metric, traded_by_front(options), bits, named_kinds(options)
+    return _Asked(
+        metric=metric,
+        trades=traded_by_front(options),
+        bits=bits,
+        kinds=named_kinds(options),
+        max_drop=max_drop,
+        max_loss=options.max_loss,
+    )
 
 
 def _counted_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import Any
 
 from rankfold.chip.check import Check
 from rankfold.chip.run import NS, ChipRun
@@ -34,6 +35,24 @@ def chip_run_csv(run: ChipRun) -> str:
         writer.writerow(["name", "tiles", "copies", "cores", "rows_buffered", "begins_us", "ends_us"])
         writer.writerows(_rows(run))
     return text.getvalue()
+
+
+def chip_run_to_json(run: ChipRun, check: Check | None) -> dict[str, Any]:
+    """What `--json` prints: all of the run, where its layers lie, and what executing it gave.
+
+    Args:
+        run: of a network on a chip.
+        check: of its schedule; None: it was not executed.
+    """
+    # Late, as most calls do without the page's own.
+    from rankfold.report.chip_page.floor import Floor, floor_to_json
+
+    content = run.to_json()
+    if run.pipeline is not None:
+        content["floor"] = floor_to_json(Floor.of(run, run.pipeline))
+    if check is not None:
+        content["check"] = check.to_json()
+    return content
 
 
 def _rows(run: ChipRun) -> list[list[str]]:

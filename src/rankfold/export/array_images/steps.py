@@ -125,13 +125,16 @@ class StepWriter:
         if kind in CHECKS or self._compute(node):
             return []
         write = WRITERS.get(kind)
-        written = None
-        if write is not None:
-            written = write(self, node, list(node.args))
-        if written is None:
+        if write is None:
             raise InputError(
                 f"the network computes {kind} between its layers, which no step of an array image stands "
                 f"for; known are {', '.join(sorted(WRITERS))}"
+            )
+        written = write(self, node, list(node.args))
+        if written is None:
+            raise InputError(
+                f"the network computes {kind} between its layers in a way that no step of an array image "
+                "has; docs/arrays.md says what steps compute"
             )
         if isinstance(written, str):
             self._renamed[node.name] = written

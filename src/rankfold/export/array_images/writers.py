@@ -126,6 +126,23 @@ def _pool(op: str) -> WriteStep:
     return write
 
 
+def _adaptive_pool(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
+    """Means of blocks of a plane, where these are all of one size."""
+    x = args[0]
+    plane, means = x.meta["val"].shape[-2:], node.meta["val"].shape[-2:]
+    # Blocks of several sizes overlap, or leave some pixels to fewer of them.
+    if any(size % count for size, count in zip(plane, means, strict=True)):
+        return None
+    kernel = [size // count for size, count in zip(plane, means, strict=True)]
+    return {
+        "op": "average_pool",
+        "inputs": [writer.name(x)],
+        "kernel": kernel,
+        "stride": kernel,
+        "padding": [0, 0],
+    }
+
+
 def _is_default(value: Any) -> bool:
     """Whether an option of a pool changes nothing: a dilation of one, or anything but True."""
     if isinstance(value, (list, tuple)):
@@ -288,6 +305,7 @@ WRITERS: dict[str, WriteStep] = {
     "mean": _mean,
     "max_pool2d_with_indices": _pool("max_pool"),
     "avg_pool2d": _pool("average_pool"),
+    "_adaptive_avg_pool2d": _adaptive_pool,
     "view": _reshape,
     "unsqueeze": _reshape,
     "squeeze": _reshape,

@@ -71,7 +71,7 @@ class Surface(Shown):
         return left
 
     def in_words(self) -> str:
-        """How exact it is."""
+        """Whether a better plan may be missing, and by how much it is better at most."""
         if self.exact:
             return "exact"
         more = " and ".join(

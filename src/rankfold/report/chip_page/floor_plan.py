@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from rankfold.chip.run import ChipRun
 from rankfold.report.charts.drawing import WIDTH, Chart, Key, shorten, text_width
 from rankfold.report.charts.elements import Point, Sketch
 from rankfold.report.chip_page.colours import BUSIEST, letters_on
+from rankfold.report.chip_page.floor import Floor
 from rankfold.report.chip_page.layers import CoreContent, PlacedLayer, Residents
-from rankfold.report.chip_page.links import Links
 from rankfold.report.chip_page.places import LEFT, Places, places
 from rankfold.report.numbers import percent, plural
 from rankfold.report.palette import EDGE, INK, LIGHT_PAGE, LINE, PALE, SOFT
@@ -23,26 +22,27 @@ COLUMNS = 4
 EMPTY = LIGHT_PAGE["tint"]
 
 
-def floor_plan(run: ChipRun, there: Residents, links: Links) -> Chart | None:
+def floor_plan(floor: Floor) -> Chart | None:
     """The floor plan; None where too many cores hold something to be drawn."""
-    place = places(run, max(there.cores))
+    there = floor.there
+    place = places(floor)
     if place is None:
         return None
     drawn = Sketch()
-    place.draw_links(drawn, links)
+    place.draw_links(drawn)
     _draw_empty(drawn, place, there)
     for core, content in there.cores.items():
-        lines = _core_in_words(run, core, content)
+        lines = _core_in_words(floor, core, content)
         with drawn.mark("\n".join(lines), stop=True):
-            _draw_core(drawn, run, place, core, content)
+            _draw_core(drawn, place, core, content)
     x, y = place.corner(0)
     drawn.text((x - 4, y + place.side / 2 + 2), "in ▸", size=SMALL, colour=SOFT, anchor="end")
     bottom = _list_layers(drawn, place, there)
     title = (
-        f"Floor plan of {run.chip.name}: {len(there.cores)} of {run.chip.cores.count} cores hold the "
-        f"{plural('layer', len(there.layers))} of {run.network}"
+        f"Floor plan of {floor.chip}: {len(there.cores)} of {floor.cores} cores hold the "
+        f"{plural('layer', len(there.layers))} of {floor.network}"
     )
-    return Chart(drawn.element(title, bottom), _keys(run))
+    return Chart(drawn.element(title, bottom), _keys(floor.is_bus))
 
 
 def _draw_empty(drawn: Sketch, place: Places, there: Residents) -> None:
@@ -52,7 +52,7 @@ def _draw_empty(drawn: Sketch, place: Places, there: Residents) -> None:
             drawn.rect(place.corner(core), side, EMPTY, stroke=LINE, round=1.5)
 
 
-def _draw_core(drawn: Sketch, run: ChipRun, place: Places, core: int, content: CoreContent) -> None:
+def _draw_core(drawn: Sketch, place: Places, core: int, content: CoreContent) -> None:
     """A core: strips of its layers, as wide as their arrays are many, and its buffer below."""
     x, y = place.corner(core)
     side = place.side
@@ -60,13 +60,13 @@ def _draw_core(drawn: Sketch, run: ChipRun, place: Places, core: int, content: C
     drawn.rect((x, y), (side, side), EMPTY)
     left = x
     for part in content.layers:
-        wide = side * part.arrays / run.chip.cores.arrays
+        wide = side * part.arrays / place.floor.arrays
         with drawn.mark(_part_in_words(part.layer, part.arrays, core), of=str(part.layer.number)):
             drawn.rect((left, y), (wide, high), part.layer.colour, stroke="#ffffff", width=0.6)
             _number(drawn, part.layer, (left + wide / 2, y + high / 2 + 2.3), wide)
         left += wide
     drawn.rect((x, y + high), (side, side - high), PALE)
-    full = min(1.0, content.buffered / run.chip.buffer.size)
+    full = min(1.0, content.buffered / place.floor.buffer)
     drawn.rect((x, y + high), (side * full, side - high), BUFFER_COLOUR)
     if content.joins:
         drawn.dot((x + side - 4, y + 4), 2.4, INK)
@@ -90,17 +90,16 @@ def _part_in_words(layer: PlacedLayer, arrays: int, core: int) -> str:
     )
 
 
-def _core_in_words(run: ChipRun, core: int, content: CoreContent) -> list[str]:
-    chip = run.chip
-    lines = [f"core {core}: {content.arrays} of {chip.cores.arrays} arrays in use"]
+def _core_in_words(floor: Floor, core: int, content: CoreContent) -> list[str]:
+    lines = [f"core {core}: {content.arrays} of {floor.arrays} arrays in use"]
     for part in content.layers:
-        share = percent(part.arrays / chip.cores.arrays, 0)
+        share = percent(part.arrays / floor.arrays, 0)
         lines.append(
             f"{part.layer.number}  {part.layer.name}: {part.arrays} {plural('array', part.arrays)} ({share})"
         )
     lines += [f"joined here: {name}" for name in content.joins]
-    full = percent(content.buffered / chip.buffer.size, 0)
-    lines.append(f"buffer: {content.buffered:,.0f} of {chip.buffer.size:,} bytes ({full})")
+    full = percent(content.buffered / floor.buffer, 0)
+    lines.append(f"buffer: {content.buffered:,.0f} of {floor.buffer:,} bytes ({full})")
     return lines
 
 
@@ -137,12 +136,12 @@ def _fitting(name: str, wide: float) -> str:
     return words
 
 
-def _keys(run: ChipRun) -> tuple[Key, ...]:
+def _keys(is_bus: bool) -> tuple[Key, ...]:
     keys = [
         Key("bar at the lower end of a core: how full its buffer gets", BUFFER_COLOUR, "bar"),
         Key("dot: feature maps are joined in this core", INK, "dot"),
     ]
-    if run.chip.interconnect.kind == "bus":
+    if is_bus:
         return (*keys, Key("the bus, as wide as it is busy", BUSIEST, "bar"))
     return (
         *keys,

@@ -11,9 +11,8 @@ from rankfold.chip.run import ChipRun, Pipeline
 from rankfold.files import write_text
 from rankfold.report.chip_page import tables
 from rankfold.report.chip_page.cards import cards, headline
+from rankfold.report.chip_page.floor import Floor
 from rankfold.report.chip_page.floor_plan import floor_plan
-from rankfold.report.chip_page.layers import residents
-from rankfold.report.chip_page.links import Links
 from rankfold.report.chip_page.shares import shares_chart
 from rankfold.report.chip_page.timeline import stream, time_by_part, timeline
 from rankfold.report.numbers import GAP, nanojoules
@@ -62,16 +61,17 @@ def render_chip_page(run: ChipRun, check: Check | None = None) -> str:
 
 def _pipeline(run: ChipRun, pipeline: Pipeline) -> dict[str, Any]:
     """What the page shows of weights that stay."""
-    there, links = residents(run, pipeline), Links.of(run, pipeline)
+    floor = Floor.of(run, pipeline)
+    there = floor.there
     return {
-        "plan": floor_plan(run, there, links),
+        "plan": floor_plan(floor),
         "cores": tables.core_table(run.chip, there),
         "timeline": timeline(run, pipeline, there),
         "stream": stream(run, pipeline, there),
         "tasks": tables.task_table(run, pipeline, there),
         "work": tables.work_table(pipeline),
         "sent": tables.sent_table(pipeline),
-        "links": tables.link_table(links),
+        "links": tables.link_table(floor.links),
     }
 
 

@@ -7,12 +7,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 
-from rankfold.chip.run import ChipRun
 from rankfold.chip.traffic import THE_BUS, Link
-from rankfold.machine.chip import BUS, ChipSpec
 from rankfold.report.charts.elements import Point, Sketch
 from rankfold.report.chip_page.colours import BUSIEST
-from rankfold.report.chip_page.links import Links
+from rankfold.report.chip_page.floor import Floor
 from rankfold.report.palette import INK, PALE
 
 # Points: room for all cores of a row, the place of a core and of its neighbours' gap at most, left of all.
@@ -37,11 +35,11 @@ class Places(ABC):
     """The cores of a chip on paper.
 
     Attributes:
-        chip: which one.
+        floor: of the chip.
         rows: of cores that are drawn.
     """
 
-    chip: ChipSpec
+    floor: Floor
     rows: int
 
     @property
@@ -59,7 +57,7 @@ class Places(ABC):
         """The left top corner of a core."""
 
     @abstractmethod
-    def draw_links(self, drawn: Sketch, links: Links) -> None:
+    def draw_links(self, drawn: Sketch) -> None:
         """Draw what joins the cores, wide and dark by its load."""
 
     @cached_property
@@ -80,7 +78,7 @@ class Places(ABC):
     @property
     def cores(self) -> range:
         """Those that are drawn."""
-        return range(min(self.chip.cores.count, self.rows * self.columns))
+        return range(min(self.floor.cores, self.rows * self.columns))
 
 
 class MeshPlaces(Places):
@@ -89,7 +87,7 @@ class MeshPlaces(Places):
     @property
     def columns(self) -> int:
         """Cores side by side."""
-        return self.chip.grid[1]
+        return self.floor.columns
 
     @property
     def height(self) -> float:
@@ -98,15 +96,16 @@ class MeshPlaces(Places):
 
     def corner(self, core: int) -> Point:
         """The left top corner of a core."""
-        row, column = self.chip.place(core)
+        row, column = self.floor.place(core)
         return LEFT + column * self.pitch, TOP + row * self.pitch
 
-    def draw_links(self, drawn: Sketch, links: Links) -> None:
+    def draw_links(self, drawn: Sketch) -> None:
         """Draw all links: a thin line between neighbours, an arrow for each direction that carries bits."""
         for core in self.cores:
             for other in self._neighbours(core):
-                start, end = self._ends((self.chip.place(core), self.chip.place(other)), 0)
+                start, end = self._ends((self.floor.place(core), self.floor.place(other)), 0)
                 drawn.line(start, end, PALE)
+        links = self.floor.links
         # The busiest last, on top.
         for link, bits in reversed(links.load.items()):
             with drawn.mark(links.told(link)):
@@ -114,10 +113,10 @@ class MeshPlaces(Places):
 
     def _neighbours(self, core: int) -> list[int]:
         """The next core of the row, and that of the same column in the next row."""
-        row, column = self.chip.place(core)
+        row, column = self.floor.place(core)
         found = []
         for other in (core + 1, 2 * self.columns * (row + 1) - 1 - core):
-            there = self.chip.place(other)
+            there = self.floor.place(other)
             near = abs(there[0] - row) + abs(there[1] - column) == 1
             if other in self.cores and near and other not in found:
                 found.append(other)
@@ -149,7 +148,7 @@ class BusPlaces(Places):
     @property
     def columns(self) -> int:
         """Cores side by side."""
-        return _beside(self.chip)
+        return _beside(self.floor.cores)
 
     @property
     def height(self) -> float:
@@ -166,8 +165,9 @@ class BusPlaces(Places):
             y = bar + self._stub
         return LEFT + column * self.pitch, y
 
-    def draw_links(self, drawn: Sketch, links: Links) -> None:
+    def draw_links(self, drawn: Sketch) -> None:
         """Draw the bus."""
+        links = self.floor.links
         told, colour, wide = "the bus carries nothing", PALE, 2 * THIN
         if links.load:
             told, colour = links.told(THE_BUS), BUSIEST
@@ -196,30 +196,24 @@ class BusPlaces(Places):
         return above + row // 2 * (2 * (self.side + self._stub) + 2 * TOP)
 
 
-def places(run: ChipRun, last: int) -> Places | None:
-    """Where cores are drawn; None: too many of them hold something.
-
-    Args:
-        run: of the chip.
-        last: core that holds anything.
-    """
-    chip = run.chip
+def places(floor: Floor) -> Places | None:
+    """Where cores are drawn; None: too many of them hold something."""
     sort: type[Places] = MeshPlaces
-    columns = chip.grid[1]
-    if chip.interconnect.kind == BUS:
+    columns = floor.columns
+    if floor.is_bus:
         sort = BusPlaces
-        columns = _beside(chip)
-    rows = math.ceil(chip.cores.count / columns)
-    if chip.cores.count > ALL_DRAWN:
-        rows = last // columns + 1
+        columns = _beside(floor.cores)
+    rows = math.ceil(floor.cores / columns)
+    if floor.cores > ALL_DRAWN:
+        rows = max(floor.there.cores) // columns + 1
     if rows * columns > MOST_DRAWN:
         return None
-    return sort(chip, rows)
+    return sort(floor, rows)
 
 
-def _beside(chip: ChipSpec) -> int:
+def _beside(cores: int) -> int:
     """Cores of a bus side by side: twice as many as there are rows, but at least a few."""
-    return min(chip.cores.count, max(BESIDE, math.ceil(math.sqrt(2 * chip.cores.count))))
+    return min(cores, max(BESIDE, math.ceil(math.sqrt(2 * cores))))
 
 
 def _arrow(start: Point, end: Point, wide: float) -> list[Point]:

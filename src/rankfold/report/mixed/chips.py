@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from rankfold.cost.energy import NOT_SIMULATED, ArrayAccuracy
 from rankfold.documents import in_schema
+from rankfold.errors import InputError
 from rankfold.records.schema import schema_validator
 from rankfold.report.card import Card
 from rankfold.report.charts.drawing import Chart
 from rankfold.report.charts.rows import BAR, rows_svg
+from rankfold.report.chip_page.floor import Floor, floor_from_json
+from rankfold.report.chip_page.floor_plan import floor_plan
 from rankfold.report.chip_page.shares import shares_chart
 from rankfold.report.mixed.section import Row, Section
 from rankfold.report.numbers import GAP, count, nanojoules, percent
@@ -30,10 +33,12 @@ class ChipResult:
     Attributes:
         label: its name.
         content: what `rankfold chip --json` printed.
+        floor: where its layers lie; None: their weights are written in turn, or an older version printed it.
     """
 
     label: str
     content: Mapping[str, Any]
+    floor: Floor | None
 
     @property
     def accuracy(self) -> ArrayAccuracy | None:
@@ -56,8 +61,13 @@ def chip_result(path: Path, content: Mapping[str, Any], label: str) -> ChipResul
         InputError: it is not what `rankfold chip --json` prints.
     """
     validator = schema_validator("rankfold.report.mixed", "chip_result.schema.json")
-    in_schema(content, validator, f"{path} is not what rankfold chip --json prints")
-    return ChipResult(label, content)
+    what = f"{path} is not what rankfold chip --json prints"
+    in_schema(content, validator, what)
+    try:
+        floor = floor_from_json(content)
+    except ValueError as error:
+        raise InputError(f"{what}: {error}") from None
+    return ChipResult(label, content, floor)
 
 
 def chip_section(result: ChipResult) -> Section:
@@ -70,6 +80,9 @@ def chip_section(result: ChipResult) -> Section:
         ("Energy of an image", replace(energy_chart, table=_shares(energy, "nJ"))),
         ("Area", replace(area_chart, table=_shares(content["area_by_part_mm2"], "mm²"))),
     ]
+    plan = result.floor and floor_plan(result.floor)
+    if plan:
+        charts.insert(0, ("Floor plan", plan))
     tasks = content.get("tasks", [])
     if tasks:
         charts.append(("One image on its way", _timeline(tasks)))

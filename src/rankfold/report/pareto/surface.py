@@ -172,12 +172,15 @@ def surface_page(view: SurfaceView) -> str:
         config=SETTINGS, include_plotlyjs=True, full_html=False, div_id="front", post_script=BRUSH
     )
     first, second = view.surface.quantities
+    near = None
+    if not view.surface.exact:
+        near = view.surface.in_words()
     return template("surface.html").render(
         title=f"{view.setting}: Pareto front of plans in three quantities",
         headline=f"{view.setting}: {len(view.surface):,} best trades of {WORDS[first]}, {WORDS[second]} and "
         "predicted loss",
         figure=drawn,
-        exact=view.surface.in_words(),
+        near=near,
         points=len(view.surface),
         shown=len(view.surface.thinned(MOST_LINES)),
         hardware=view.hardware,
