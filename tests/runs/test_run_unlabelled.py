@@ -187,6 +187,14 @@ def test_too_few_images_for_a_layer_are_told_with_how_many_it_needs(tmp_path):
             ["--classes", "10", "--epochs", "1", "--distil-unlabelled", "500"],
             "images (=500) to learn from must be 120 or fewer",
         ),
+        (
+            ["--classes", "10", "--epochs", "1", "--distil-unlabelled", "0"],
+            "images (=0) to learn from must be 2 or more",
+        ),
+        (
+            ["--classes", "10", "--epochs", "0", "--distil-unlabelled"],
+            "trains for --epochs epochs, and there are none",
+        ),
         (["--classes", "10", "--epochs", "1", "--distil-unlabelled", "--distil", "1"], "omit --distil"),
         (
             ["--classes", "10", "--epochs", "1", "--distil-unlabelled", "--captured"],
@@ -369,7 +377,7 @@ def test_commands_that_need_labels_say_so(images, weights, tmp_path, capsys):
     error = refuse(capsys, *plan, "--max-drop", "1", "--metric", "math:dist", *out)
     assert "a metric needs targets, and data" in error and "targets.NAME, in a .npz" in error
     error = refuse(capsys, *plan, "--max-drop", "1", *out)
-    assert "none is left to measure plans on: calibrate on fewer (images=, --images)" in error
+    assert "none is left to measure plans on: calibrate on fewer (images=, --calibration-images)" in error
     options = ["--max-cycles", "80%", "--images", "32", "--kinds", "window", "--threads", "1"]
     assert main([str(one) for one in (*plan, *options, "--out", tmp_path / "plan.json")]) == 0
     error = refuse(capsys, "plan", NAME, "--data", "digits", "--classes", "10", "--max-cycles", "80%")

@@ -85,10 +85,21 @@ def fails(outputs, targets):
     raise KeyError("label")
 
 
+def ends(outputs, targets):
+    raise SystemExit(3)
+
+
+class Half:
+    def update(self, outputs, targets):
+        pass
+
+
 @pytest.mark.parametrize(
     "metric, words",
     [
         (fails, "metric fails failed with KeyError: 'label'; it must run on"),
+        (ends, "metric ends failed with SystemExit"),
+        (Half, "metric Half is a Half; give a function"),
         (lambda *_: float("nan"), "gave nan; it must give a finite number"),
         (lambda *_: None, "gave None; it must give one number"),
         (lambda *_: torch.ones(2), "gave a Tensor; it must give one number"),

@@ -188,3 +188,10 @@ def test_the_error_of_values_is_relative_to_how_they_vary():
             return {name: value.mean(0).expand(len(x), *value.shape[1:]) for name, value in every.items()}
 
     assert likeness(Mean(), batches) == pytest.approx(1, rel=1e-5)
+
+
+def test_what_is_no_array_is_not_taken_for_a_pickle(tmp_path):
+    path = tmp_path / "x.npz"
+    path.write_bytes(b"hello")
+    with pytest.raises(InputError, match=r"x\.npz cannot be read: it is neither a \.npz nor a \.npy file"):
+        ArrayData(path)

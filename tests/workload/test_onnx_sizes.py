@@ -52,7 +52,7 @@ def test_open_sizes_and_channels_last(tmp_path):
 def test_the_input_flag_must_agree(tmp_path):
     path = save(tmp_path, model([conv()], [weight("w", 4, 3, 3, 3)]))
     with pytest.raises(
-        InputError, match=r"input x is fixed to 1x3x8x8, which --input 4x9x9 \(C x H x W\) contradicts"
+        InputError, match=r"input x is fixed to 1x3x8x8, and inputs of 4x9x9 \(C x H x W\) are asked for"
     ):
         read_onnx(path, (4, 9, 9))
     flat = save(

@@ -344,7 +344,7 @@ def _between(batches: Iterable[Batch], start: int, stop: int) -> Iterator[Batch]
 def _nothing_left(what: str) -> InputError:
     return InputError(
         f"data {what}, all of which are needed for calibration; none is left to measure plans on: calibrate "
-        "on fewer (images=, --images), or limit the predicted loss instead (max_loss, --max-loss)"
+        "on fewer (images=, --calibration-images), or limit the predicted loss instead (max_loss, --max-loss)"
     )
 
 

@@ -52,11 +52,15 @@ class Distillation:
                 f"weight of distillation (={self.weight}) must be 1 where labels are not looked at "
                 "(labels=False)"
             )
-        if self.images is not None and (self.labels or self.images < 2):
+        if self.images is None:
+            return
+        if self.labels:
             raise InputError(
-                f"images (={self.images}) of distillation are of that without labels (labels=False), 2 or "
-                "more"
+                f"images (={self.images}) of distillation are of that without labels; omit them, or give "
+                "labels=False"
             )
+        if self.images < 2:
+            raise InputError(f"images (={self.images}) to learn from must be 2 or more")
 
     @classmethod
     def unlabelled(cls, images: int | None = None) -> Distillation:

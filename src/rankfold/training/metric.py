@@ -101,12 +101,13 @@ class Metric:
             return cls(name, given)
         # A class is no metric yet; those of torchmetrics and the like can be made without arguments.
         try:
-            return cls(name, given())
-        except Exception as error:  # whatever the user's code raises
+            made = given()
+        except (Exception, SystemExit) as error:  # whatever the user's code raises
             raise InputError(
                 f"metric {name} cannot be made without arguments: {first_line(error)}; give an object of "
                 "this class, or a function that calls one"
             ) from error
+        return cls(name, made)
 
     def named(self) -> Metric:
         """The same; records know it by its name.
@@ -154,7 +155,7 @@ class Metric:
             yield
         except RankfoldError:
             raise
-        except Exception as error:  # whatever the user's code raises
+        except (Exception, SystemExit) as error:  # whatever the user's code raises
             raise InputError(
                 f"metric {self.name} failed with {type(error).__name__}: {first_line(error)}; it must run on "
                 "the outputs of the network and the targets of the data"

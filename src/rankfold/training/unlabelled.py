@@ -102,6 +102,11 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise InputError(f"data {path} does not exist; give a .npz or .npy file of a network's inputs")
     try:
+        with path.open("rb") as file:
+            begin = file.read(len(np.lib.format.MAGIC_PREFIX))
+        # What is neither NumPy would take for a pickle, and advise to trust it.
+        if begin != np.lib.format.MAGIC_PREFIX and not zipfile.is_zipfile(path):
+            raise ValueError("it is neither a .npz nor a .npy file")
         found = np.load(path, allow_pickle=False)
         if isinstance(found, np.ndarray):
             return {"": found}

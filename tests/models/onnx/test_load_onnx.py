@@ -101,7 +101,7 @@ def test_inputs_that_are_missing_or_too_many_are_refused(tmp_path):
     model = load_onnx(graphs.save(tmp_path, made))
     x = torch.zeros(1, 3, 8, 8)
     for given, named in (((), {}), ((x, x), {}), ((x,), {"other": x}), ((), {"other": x})):
-        with pytest.raises(TypeError, match="the network takes x"):
+        with pytest.raises(InputError, match="the network takes inputs called x, and is given "):
             model(*given, **named)
 
 

@@ -122,12 +122,12 @@ def add_distillation(parser: argparse.ArgumentParser) -> None:
 
 
 def add_unlabelled_distillation(parser: argparse.ArgumentParser) -> None:
-    """Add `--distil-unlabelled [N]`: 0 for all images."""
+    """Add `--distil-unlabelled [N]`: True for all images."""
     parser.add_argument(
         "--distil-unlabelled",
         type=int,
         nargs="?",
-        const=0,
+        const=True,
         metavar="N",
         help="fine-tune for --epochs epochs without labels, to give the dense network's outputs alone, on N "
         "of the training images (default all)",
@@ -201,7 +201,7 @@ def distillation(options: argparse.Namespace) -> Distillation | None:
     """How the dense network teaches; None: it does not.
 
     Raises:
-        InputError: it teaches with labels and without.
+        InputError: it teaches with labels and without, or without them and for no epoch.
     """
     from rankfold.training.distillation import Distillation
 
@@ -210,7 +210,14 @@ def distillation(options: argparse.Namespace) -> Distillation | None:
             raise UnwantedArgumentError(
                 "--distil-unlabelled looks at no labels; omit --distil and --no-distil", "distil"
             )
-        return Distillation.unlabelled(options.distil_unlabelled or None)
+        if options.epochs == 0:
+            raise UnwantedArgumentError(
+                "--distil-unlabelled trains for --epochs epochs, and there are none (=0); give some, or omit "
+                "--distil-unlabelled",
+                "distil_unlabelled",
+            )
+        all_images = options.distil_unlabelled is True
+        return Distillation.unlabelled(None if all_images else options.distil_unlabelled)
     # Not given, or given without a weight: the usual one.
     if options.distil is None or options.distil is True:
         return Distillation()

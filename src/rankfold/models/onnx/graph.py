@@ -98,12 +98,16 @@ class OnnxGraph(nn.Module):
         """The output, or a tuple of several.
 
         Raises:
-            TypeError: inputs are missing, or there are others.
+            InputError: inputs are missing, or there are others.
         """
         values: dict[str, Value] = dict(zip(self.input_names, positional, strict=False))
         values.update(named)
         if len(positional) + len(named) != len(self.input_names) or values.keys() != set(self.input_names):
-            raise TypeError(f"the network takes {', '.join(self.input_names)}")
+            told = ", ".join([*map(str, range(1, len(positional) + 1)), *named]) or "none"
+            raise InputError(
+                f"the network takes inputs called {', '.join(self.input_names)}, and is given {told}; give "
+                "all of them, by these names or in this order"
+            )
         values.update(self._numbers)
         for name, buffer in self._buffer_of.items():
             values[name] = getattr(self, buffer)

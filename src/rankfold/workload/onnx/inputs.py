@@ -126,9 +126,9 @@ def _settle(
             if len(given) == 3:
                 order = " (C x H x W)"
             raise InputError(
-                f"{file.path}: input {name} is fixed to {show_sizes(sizes)}, "
-                f"which --input {show_sizes(given)}{order} contradicts; "
-                "omit --input, or export the network for that size"
+                f"{file.path}: input {name} is fixed to {show_sizes(sizes)}, and inputs of "
+                f"{show_sizes(given)}{order} are asked for; give data (or --input) of its own size, or "
+                "export the network for that one"
             )
         if isinstance(size, str) and size:
             symbols[size] = number
