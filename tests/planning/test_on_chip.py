@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -22,6 +24,7 @@ from rankfold.plan import Plan, uniform_plan
 from rankfold.planning.exact import Budget, Candidate, LayerChoices
 from rankfold.planning.mappings_alone import mapping_choices
 from rankfold.planning.on_chip.costs import ChipCosts
+from rankfold.planning.on_chip.latency import least_latency
 from rankfold.planning.on_chip.plan import COUNTED, check_for_chip, mapping_plan_on_chip
 from rankfold.planning.on_chip.search import Aim, ChipSearch
 from rankfold.progress import Silent
@@ -95,6 +98,55 @@ def test_no_plan_that_keeps_the_budgets_loses_less_than_the_bound(network: Netwo
     entries = [[one.entry for one in layer.candidates] for layer in choices]
     if all(one.entry in own for one, own in zip(found.chosen, entries, strict=True)):
         assert min(losses) <= loss * (1 + 1e-9)
+
+
+@given(networks(), st.integers(0, 6))
+@settings(EXAMPLES, max_examples=12)
+def test_no_copies_of_any_choice_have_a_latency_below_the_bound(network: Network, spare: int) -> None:
+    """Brute force: every choice of two mappings a layer, and every number of copies of each matrix."""
+    network = replace(network, layers=network.layers[-3:], flow=None)
+    small = chip(cores=1, arrays=64, rows=64)
+    quantities = ("cycles", *COUNTED)
+    choices = [
+        replace(layer, candidates=layer.candidates[:2])
+        for layer in mapping_choices(network, small.hardware, 4, chip_table(small), quantities)
+    ]
+    dense = Plan.of(network, small.hardware, [layer.dense.entry for layer in choices])
+    graph = ChipStudy(network, dense, small).staying(small.arrays).graph
+    fewest = ChipCosts(network, small, choices, dense, graph).fewest
+    described = replace(small, cores=replace(small.cores, arrays=fewest + spare))
+    bound = least_latency(ChipCosts(network, described, choices, dense, graph))
+    least = math.inf
+    for chosen in product(*(layer.candidates for layer in choices)):
+        plan = Plan.of(network, small.hardware, [one.entry for one in chosen])
+        study = ChipStudy(network, plan, small)
+        run = study.staying(small.arrays)
+        assert run.on_chip is not None
+        tiles = [[tiles for tiles, _ in task.matrices] for task in run.graph.tasks if task.matrices]
+        for copies in every_copy(tiles, described.arrays):
+            names = list(run.on_chip.copies)
+            stages = dict(zip(names, ((one,) for one in copies), strict=True))
+            least = min(least, study.with_copies(replace(run.on_chip, copies=stages)).latency)
+    assert 0 < 1e-3 * bound <= least * (1 + 1e-9)
+
+
+def every_copy(tiles: list[list[int]], arrays: int) -> Iterator[tuple[tuple[int, ...], ...]]:
+    """Copies of each matrix of each layer, on so many arrays together."""
+    if not tiles:
+        yield ()
+        return
+    behind = sum(sum(one) for one in tiles[1:])
+    for copies in product(*(range(1, arrays // own + 1) for own in tiles[0])):
+        used = sum(own * number for own, number in zip(tiles[0], copies, strict=True))
+        if used + behind <= arrays:
+            for others in every_copy(tiles[1:], arrays - used):
+                yield (copies, *others)
+
+
+def test_the_bound_of_latencies_is_more_than_that_of_intervals() -> None:
+    for name in ("rram-22nm", "neurram"):
+        found = mapping_plan_on_chip(zoo_network("resnet8"), load_chip(name), objective="latency")
+        assert found.planning.solution.bound > found.run.least_interval * 1e-3
 
 
 def test_a_plan_for_a_chip_is_told_apart_from_another_chip_and_from_edited_layers() -> None:

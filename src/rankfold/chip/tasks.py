@@ -11,11 +11,12 @@ from rankfold.cost.cycles import NetworkCycles
 from rankfold.cost.energy.activity import StageActivity
 from rankfold.cost.energy.engine import variables
 from rankfold.cost.energy.network import NetworkEnergy
+from rankfold.cost.kinds import AnyMapping
 from rankfold.cost.layer_cycles import LayerCycles
 from rankfold.cost.stored import StoredStage, stored_stage
 from rankfold.mapping import Mapping
 from rankfold.mapping.parts import PartsMapping
-from rankfold.workload import Network
+from rankfold.workload import ConvShape, Network
 from rankfold.workload.flow import INPUT, chain
 
 IMAGE_BITS = 8  # of a value of the input
@@ -88,9 +89,7 @@ class _Builder:
     def layer(self, index: int, source: str) -> None:
         """Append a layer, or both stages of a pair."""
         layer = self._placed.layers[index]
-        stages: list[tuple[Mapping, ...]] = [(stage,) for stage in layer.executed.stages]
-        if isinstance(layer.executed, PartsMapping):
-            stages = [layer.executed.stages]  # none of them waits for another
+        stages = side_by_side(layer.executed)
         if not stages:
             # Nothing is stored of it; who reads it reads what it reads.
             self._made_by[layer.shape.name] = self._made_by[source]
@@ -125,7 +124,7 @@ class _Builder:
         first: bool,
     ) -> Reading:
         """What the first stage of a layer reads of its source, or the second of the first."""
-        shape, window = layer.shape, _window(layer, stages)
+        shape, window = layer.shape, rows_at_once(layer.shape, stages)
         rows = self.tasks[source].rows
         if first:
             needs, frees = rows_read(shape, window, rows)
@@ -184,7 +183,7 @@ def _on_arrays(
         name="",
         layer=None,
         rows=layer.shape.output[0],
-        window=_window(layer, stages),
+        window=rows_at_once(layer.shape, stages),
         reads=(),
         operations=additions + outputs,
         driven=sum(one.inputs * one.input_bits for one in activities),
@@ -210,9 +209,21 @@ def _row_parts(stage: Mapping) -> int:
     return max(stage.regions[0].stored.tile_count // stage.column_tiles, stage.row_tiles)
 
 
-def _window(layer: LayerCycles, stages: Sequence[Mapping]) -> int:
-    """Rows of the layer's output that its windows make at once."""
-    height = layer.shape.output[0]
+def side_by_side(mapping: AnyMapping) -> list[tuple[Mapping, ...]]:
+    """The stages of a layer that work at once, one task after another."""
+    if isinstance(mapping, PartsMapping):
+        return [mapping.stages]  # none of them waits for another
+    return [(stage,) for stage in mapping.stages]
+
+
+def rows_at_once(shape: ConvShape, stages: Sequence[Mapping]) -> int:
+    """Rows of a layer's output that the windows of matrices make at once, which work side by side.
+
+    Args:
+        shape: the layer.
+        stages: what its arrays hold.
+    """
+    height = shape.output[0]
     rows = 1
     for stage in stages:
         # A stage may have a plane of its own: windows of a window layer, or a part of the plane.

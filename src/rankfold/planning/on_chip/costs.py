@@ -23,6 +23,7 @@ import numpy as np
 
 from rankfold.chip.energy import FJ, chip_table
 from rankfold.chip.graph import TaskGraph
+from rankfold.chip.tasks import rows_at_once, side_by_side
 from rankfold.cost.planned import array_mapping, bits_of
 from rankfold.cost.stored import stored_stage
 from rankfold.machine import ChipSpec
@@ -33,22 +34,44 @@ from rankfold.workload import Network
 
 
 @dataclass(frozen=True)
-class _Loads:
+class Matrices:
+    """What a candidate has on arrays.
+
+    Attributes:
+        loads: (tiles, activations of each for an image) of each matrix.
+        tasks: that come one after another: two of a low-rank pair, none where nothing is stored.
+        rows: of the output that the task of the most bundles makes at once.
+    """
+
+    loads: tuple[tuple[int, int], ...] = ()
+    tasks: int = 0
+    rows: int = 1
+
+
+@dataclass(frozen=True)
+class Loads:
     """The matrices of all candidates of a layer.
 
     Attributes:
         tiles: (candidates, most matrices of any) tiles of each; 0 where one has fewer matrices.
         times: likewise, activations of each tile for an image.
+        tasks: (candidates,) as `Matrices.tasks`.
+        rows: (candidates,) as `Matrices.rows`.
     """
 
     tiles: np.ndarray
     times: np.ndarray
+    tasks: np.ndarray
+    rows: np.ndarray
 
     @classmethod
-    def of(cls, loads: Sequence[Sequence[tuple[int, int]]]) -> _Loads:
-        most = max(1, *(len(one) for one in loads))
-        padded = np.array([[*one, *[(0, 1)] * (most - len(one))] for one in loads])  # (K, most, 2)
-        return cls(padded[..., 0], padded[..., 1])
+    def of(cls, candidates: Sequence[Matrices]) -> Loads:
+        """Of these candidates."""
+        most = max(1, *(len(one.loads) for one in candidates))
+        padded = np.array([[*one.loads, *[(0, 1)] * (most - len(one.loads))] for one in candidates])
+        tasks = np.array([one.tasks for one in candidates])
+        rows = np.array([one.rows for one in candidates])
+        return cls(padded[..., 0], padded[..., 1], tasks, rows)  # padded: (K, most, 2)
 
     def arrays(self, interval: int) -> np.ndarray:
         """(candidates,) with which each keeps an interval."""
@@ -69,6 +92,11 @@ class ChipCosts:
         choices: what layers may become; energies that were counted are those of `chip_table`.
         dense: the plan that keeps all layers dense, on the chip's hardware.
         graph: the tasks of the network kept dense, of whose joins the units' work is the same in any plan.
+
+    Attributes:
+        names: of the layers.
+        rows: of the output of each.
+        loads: of each, the matrices of its candidates.
     """
 
     def __init__(
@@ -82,12 +110,14 @@ class ChipCosts:
         # Fully connected layers cost a chip something, too, whether a plan counts them or not.
         self._costing = Costing.of(network, dense, chip_table(chip), linear=True)
         self._linear = [layer.shape.is_linear for layer in choices]
-        self.chip = chip
+        self.network, self.chip, self.graph = network, chip, graph
+        self.names = [layer.name for layer in choices]
+        self.rows = [layer.shape.output[0] for layer in choices]
         self._choices: list[list[Candidate]] = []
         for layer in choices:
             linear = layer.shape.is_linear
             self._choices.append([_priced(self._costing, chip, one, linear) for one in layer.candidates])
-        self._loads = [self._loads_of(candidates) for candidates in self._choices]
+        self.loads = [self._loads_of(candidates) for candidates in self._choices]
         memory = FJ * chip.memory.energy * graph.tasks[0].made_bits if chip.memory is not None else 0.0
         joins = sum(task.operations for task in graph.tasks if task.arrays is None)
         self.fixed_energy = memory + FJ * chip.cores.energy * joins
@@ -107,7 +137,7 @@ class ChipCosts:
             if same is None:
                 same = self._moved(one, entry, self._linear[index])
                 known.append(same)
-                self._loads[index] = self._loads_of(known)
+                self.loads[index] = self._loads_of(known)
             found.append(same)
         return tuple(found)
 
@@ -119,8 +149,8 @@ class ChipCosts:
             moved = replace(counted, loss=candidate.loss, channels=candidate.channels, needs=candidate.needs)
         return _priced(self._costing, self.chip, moved, linear)
 
-    def _loads_of(self, candidates: Sequence[Candidate]) -> _Loads:
-        return _Loads.of([_loads(self._costing, one.entry) for one in candidates])
+    def _loads_of(self, candidates: Sequence[Candidate]) -> Loads:
+        return Loads.of([_matrices(self._costing, one.entry) for one in candidates])
 
     @property
     def read_time(self) -> float:
@@ -130,17 +160,17 @@ class ChipCosts:
     @property
     def longest(self) -> int:
         """Activations of the busiest tile of any candidate: an interval that needs no copies."""
-        return max(int(loads.longest.max()) for loads in self._loads)
+        return max(int(loads.longest.max()) for loads in self.loads)
 
     @property
     def fewest(self) -> int:
         """Arrays without which weights of no choice stay."""
-        return sum(int(loads.arrays(self.longest).min()) for loads in self._loads)
+        return sum(int(loads.arrays(self.longest).min()) for loads in self.loads)
 
     def candidates(self, interval: int) -> list[list[Candidate]]:
         """The candidates of each layer, with the arrays that each needs for an interval, in activations."""
         found = []
-        for candidates, loads in zip(self._choices, self._loads, strict=True):
+        for candidates, loads in zip(self._choices, self.loads, strict=True):
             needed = loads.arrays(interval).tolist()
             found.append(
                 [replace(one, arrays=arrays) for one, arrays in zip(candidates, needed, strict=True)]
@@ -167,7 +197,7 @@ class ChipCosts:
         least.
         """
         needed = [0.0]
-        for candidates, loads in zip(self._choices, self._loads, strict=True):
+        for candidates, loads in zip(self._choices, self.loads, strict=True):
             own = []
             for one, longest in zip(candidates, loads.longest.tolist(), strict=True):
                 own.append(1e3 * one.cost("interval") / longest if longest else 0.0)
@@ -191,20 +221,22 @@ def _priced(costing: Costing, chip: ChipSpec, candidate: Candidate, linear: bool
     return replace(candidate, energy=energy, interval=priced.interval)
 
 
-def _loads(costing: Costing, entry: LayerPlan) -> list[tuple[int, int]]:
-    """(tiles, activations of each for an image) of all matrices of a layer."""
+def _matrices(costing: Costing, entry: LayerPlan) -> Matrices:
+    """What the arrays of a layer hold."""
     array = costing.precise.array
     runs = costing.runs[entry.name]
     if runs[0].shares:
-        return []  # it may run on the arrays of the layer whose parameter it shares
+        return Matrices()  # it may run on the arrays of the layer whose parameter it shares
     precise = costing.with_bits(entry)
-    stages = array_mapping(runs[0], array, precise).stages
-    if not stages:
-        return []
+    together = side_by_side(array_mapping(runs[0], array, precise))
+    if not together:
+        return Matrices()
     weight_bits, input_bits = bits_of(runs[0], precise)
     slices, wide = array.cycles_per_vector(input_bits), array.columns_per_weight(weight_bits)
     found: list[tuple[int, int]] = []
-    for stage in stages:
-        stored = stored_stage(stage, array, slices, wide)
-        found += [(tiles, times * len(runs)) for tiles, times in stored.loads]
-    return found
+    for stages in together:
+        for stage in stages:
+            stored = stored_stage(stage, array, slices, wide)
+            found += [(tiles, times * len(runs)) for tiles, times in stored.loads]
+    rows = min(rows_at_once(runs[0], stages) for stages in together)
+    return Matrices(tuple(found), len(together), rows)

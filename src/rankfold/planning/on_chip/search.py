@@ -25,13 +25,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rankfold.chip.best import FIGURES, run_as_planned, run_on_chip
-from rankfold.chip.run import ChipRun
+from rankfold.chip.run import NS, ChipRun
 from rankfold.errors import InputError
 from rankfold.plan import Plan
 from rankfold.planning.exact import ARRAYS, ENERGY, INTERVAL, LATENCY, Candidate, Solution, in_units, total
 from rankfold.planning.exact.knapsack import best_within
 from rankfold.planning.exact.within_sums import ROUNDING
 from rankfold.planning.on_chip.costs import ChipCosts
+from rankfold.planning.on_chip.latency import least_latency
 from rankfold.progress import Progress
 from rankfold.workload import Network
 
@@ -231,7 +232,10 @@ class ChipSearch:
             assert solution is not None  # it was found
             return solution.bound + self._costs.fixed_energy
         # A latency is no shorter than the interval, which is no shorter than that of the arrays alone.
-        return self._costs.time(least.interval)
+        bound = self._costs.time(least.interval)
+        if self._aim.goal == LATENCY:
+            bound = max(bound, NS * least_latency(self._costs))
+        return bound
 
     def _loosest(self) -> _Target:
         """What the budgets leave for what layers add up to."""
