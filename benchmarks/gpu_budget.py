@@ -33,28 +33,22 @@ cell of each method. It was run on a processor; nothing of this was run on a GPU
 from __future__ import annotations
 
 import argparse
-import json
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
+from captured_steps import trusted
+from gpu_time import Lines, OutOfTime, Speeds, alarm
 
 from rankfold import run_files
-from rankfold.errors import InputError, RankfoldError, first_line
-from rankfold.files import write_json
+from rankfold.errors import InputError, RankfoldError
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import load_model
-from rankfold.models.zoo import build
-from rankfold.plan import uniform_plan
 from rankfold.plan.methods import Planned
-from rankfold.progress import Progress, Silent
+from rankfold.progress import Progress
 from rankfold.reproduce.cell import Outcome, Work, cell_folder, in_words
 from rankfold.reproduce.grid import Cell, Grid, load_grid
 from rankfold.reproduce.planned import planned
@@ -62,21 +56,12 @@ from rankfold.reproduce.run import BASELINE, claim, dense_network, has_dense_net
 from rankfold.reproduce.together import run_group
 from rankfold.runs.baseline import dense_weights
 from rankfold.runs.state import traced
-from rankfold.surgery.quantise import quantise_
-from rankfold.training.data import ImageData, ImageSplit, load_images
+from rankfold.training.data import load_images
 from rankfold.training.device import choose_device
-from rankfold.training.distillation import Distillation, Teacher
-from rankfold.training.epoch_record import EpochRecord
-from rankfold.training.loop import train
 from rankfold.training.recipe import Recipe
-from rankfold.training.together import Pupil, train_together
-from rankfold.workload import trace
 
 WRN, RESNET = "headlines-wrn16-4-cifar100", "headlines-resnet20-cifar10"
 RESERVE = 5.0  # seconds of the time that are kept for the end
-# Images/s in all, before anything was measured: what the ordinary loop has reached on an H200 with ResNet-20,
-# and that divided by the ratio of multiply-accumulates.
-GUESSES = {"resnet20": 30_000.0, "wrn16-4": 1_300.0}
 
 
 @dataclass(frozen=True)
@@ -105,76 +90,6 @@ STAGES = (
     Stage(RESNET, together=8),
     Stage(WRN, together=2),
 )
-
-
-class OutOfTime(BaseException):
-    """The time is up; no Exception, so that nothing takes it for the fault of a cell."""
-
-
-@contextmanager
-def alarm(seconds: float) -> Iterator[None]:
-    """Inside, `OutOfTime` is raised after so long."""
-
-    def ring(*_: object) -> None:
-        raise OutOfTime
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01))
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-class Lines(Silent):
-    """Says what is worth keeping, a line each, and ends a training when its time is up.
-
-    The alarm rings once, and is lost where it interrupts what lets no exception through; batches are many.
-
-    Args:
-        until: end of the time, as `time.monotonic` counts.
-    """
-
-    def __init__(self, until: float) -> None:
-        self._until = until
-
-    def advance(self, count: int = 1, detail: str = "") -> None:
-        """Raise `OutOfTime` where it is time."""
-        if time.monotonic() > self._until:
-            raise OutOfTime
-
-    def end(self, summary: str = "") -> None:
-        """Print the summary."""
-        if summary:
-            self.note(summary)
-
-    def note(self, text: str) -> None:
-        """Print it."""
-        print(text, flush=True)
-
-
-class Speeds:
-    """Images/s in all that this machine has shown, by network and cells at once, with all work but planning.
-
-    Args:
-        path: of the file that keeps them.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
-
-    def of(self, model: str, together: int) -> float:
-        """What was measured last with so many, else with another number, else the guess."""
-        own = self._known.get(f"{model} x{together}")
-        others = [rate for key, rate in self._known.items() if key.startswith(f"{model} x")]
-        return own or min(others, default=GUESSES.get(model, 1_000.0))
-
-    def note(self, model: str, together: int, rate: float) -> None:
-        """Keep what was measured."""
-        self._known[f"{model} x{together}"] = rate
-        write_json(self._path, self._known)
 
 
 @dataclass(frozen=True)
@@ -274,7 +189,7 @@ class Session:
         try:
             claim(grid, self.folder(grid), self.device)
             dense_network(grid, self.folder(grid), self.device, self.progress, self.captured)
-        except Exception as error:  # another grid may do better, as with cells
+        except Exception as error:  # of any kind, as with cells: another grid may do better
             self.failed[grid.name, BASELINE] = in_words(error)
             self.progress.note(f"{grid.name}: the dense network failed: {in_words(error)}")
             return False
@@ -287,7 +202,7 @@ class Session:
         # Before the clock starts: what plans take, minutes once, says nothing of the cells that follow.
         try:
             self.make_plans(grid, cells)
-        except Exception as error:  # the cell itself fails by it, and is listed
+        except Exception as error:  # of any kind: the cell itself fails by it, and is listed
             self.progress.note(f"{grid.name}: a plan failed: {in_words(error)}")
         start = time.monotonic()
         whole = not any((cell_folder(out, cell) / run_files.CHECKPOINT).exists() for cell in cells)
@@ -376,76 +291,6 @@ def make_plans(session: Session) -> None:
             continue
         claim(grid, out, session.device)
         session.make_plans(grid, grid.cells)
-
-
-def fault_of_capturing(device: torch.device, backend: str | None) -> str | None:
-    """Why captured steps are not to be trusted on this device; None: they do what the ordinary loop does.
-
-    Args:
-        device: where.
-        backend: of `torch.compile`, for passes of quantisers; None: they are not compiled.
-    """
-    random = np.random.default_rng(0)
-
-    def made_up(count: int) -> ImageSplit:
-        return ImageSplit(
-            random.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8), random.integers(0, 10, count)
-        )
-
-    names = tuple(map(str, range(10)))
-    moments = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-    data = ImageData("random", names, made_up(128), made_up(20), *moments, mirror=True, digest="")
-    # As cells are trained: in the precision of the device, and with a teacher.
-    recipe = Recipe(epochs=2, batch_size=16, peak_rate=0.02)
-    losses = []
-    for trained in (train, partial(_captured, backend)):
-        model = build("resnet8", 10)
-        teacher = Teacher(model, Distillation())
-        plan = uniform_plan(trace(model, data.input_size), ArraySpec(32, 32), bits=4)
-        quantise_(model, plan, list(data.calibration_batches(64, torch.device("cpu"))))
-        try:
-            losses.append(trained(model, data, recipe, device, teacher=teacher)[-1].train_loss)
-        except Exception as error:  # of torch, its compilers and their imports, of any kind
-            return first_line(error)
-    known, found = losses
-    if abs(found - known) > 0.05 * known:
-        return f"a small network has a loss of {found:.4f} by captured steps and of {known:.4f} by others"
-    return None
-
-
-History = tuple[EpochRecord, ...]
-
-
-def _captured(
-    backend: str | None,
-    model: torch.nn.Module,
-    data: ImageData,
-    recipe: Recipe,
-    device: torch.device,
-    *,
-    teacher: Teacher,
-) -> History:
-    (trained,) = train_together([Pupil(model, data, recipe, teacher=teacher)], device, backend)
-    if trained.error is not None:
-        raise trained.error
-    return trained.history
-
-
-def trusted(device: torch.device, no_captured: bool) -> tuple[bool, str | None]:
-    """Whether steps are captured, and by what quantisers are compiled in them; says what is not."""
-    if no_captured:
-        return False, None
-    # On a processor quantisers have kernels of their own.
-    if device.type == "cuda":
-        fault = fault_of_capturing(device, "inductor")
-        if fault is None:
-            return True, "inductor"
-        print(f"NO COMPILED QUANTISERS ({fault})")
-    fault = fault_of_capturing(device, None)
-    if fault is None:
-        return True, None
-    print(f"NO CAPTURED STEPS ({fault}): cells are trained one by one by the ordinary loop")
-    return False, None
 
 
 def rehearsal(grid: Grid, data: str) -> Grid:

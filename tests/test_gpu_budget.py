@@ -5,10 +5,13 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
+import captured_steps
 import gpu_budget
+import gpu_time
 import pytest
 import torch
-from gpu_budget import RESNET, STAGES, WRN, OutOfTime, Session, Stage, rehearsal, spend
+from gpu_budget import RESNET, STAGES, WRN, Session, Stage, rehearsal, spend
+from gpu_time import OutOfTime
 
 from rankfold import run_files
 from rankfold.errors import InputError
@@ -175,7 +178,8 @@ def test_a_dense_network_that_fails_ends_its_grid_alone(grids, tmp_path, monkeyp
 def test_the_speed_is_that_of_cells_without_their_plans(grids, tmp_path, monkeypatch):
     """A plan takes a thousand seconds by a clock that stands still otherwise, a cell ten."""
     clock = [0.0]
-    monkeypatch.setattr(gpu_budget, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    for module in (gpu_budget, gpu_time):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     session = Session(grids, tmp_path, "cpu", 10_000)
 
     def made(*given, **named):
@@ -199,29 +203,31 @@ def test_the_speed_is_that_of_cells_without_their_plans(grids, tmp_path, monkeyp
 
 def test_captured_steps_are_trusted_where_they_are_the_ordinary_loop(monkeypatch):
     """And not where losses differ, or a compiler that is missed raises whatever it likes."""
-    assert gpu_budget.fault_of_capturing(CPU, None) is None
+    assert captured_steps.fault_of_capturing(CPU, None) is None
     ended = SimpleNamespace(train_loss=2.0)
-    monkeypatch.setattr(gpu_budget, "train", lambda *given, **named: [ended])
-    monkeypatch.setattr(gpu_budget, "_captured", lambda *given, **named: [SimpleNamespace(train_loss=2.2)])
+    monkeypatch.setattr(captured_steps, "train", lambda *given, **named: [ended])
+    monkeypatch.setattr(
+        captured_steps, "_trained_captured", lambda *given, **named: [SimpleNamespace(train_loss=2.2)]
+    )
     told = "a small network has a loss of 2.2000 by captured steps and of 2.0000 by others"
-    assert gpu_budget.fault_of_capturing(CPU, None) == told
+    assert captured_steps.fault_of_capturing(CPU, None) == told
 
     def missing(*given, **named):
         raise ImportError("no module named triton")
 
-    monkeypatch.setattr(gpu_budget, "_captured", missing)
-    assert gpu_budget.fault_of_capturing(CPU, "inductor") == "no module named triton"
+    monkeypatch.setattr(captured_steps, "_trained_captured", missing)
+    assert captured_steps.fault_of_capturing(CPU, "inductor") == "no module named triton"
 
 
 def test_a_training_ends_at_the_batch_after_its_time():
     """Where the alarm was lost, too."""
-    gpu_budget.Lines(time.monotonic() + 1000).advance()
+    gpu_time.Lines(time.monotonic() + 1000).advance()
     with pytest.raises(OutOfTime):
-        gpu_budget.Lines(time.monotonic() - 1).advance()
+        gpu_time.Lines(time.monotonic() - 1).advance()
 
 
 def test_an_alarm_ends_what_is_under_way():
-    with pytest.raises(OutOfTime), gpu_budget.alarm(0.05):
+    with pytest.raises(OutOfTime), gpu_time.alarm(0.05):
         while True:
             pass
 

@@ -62,11 +62,7 @@ def uniform_plan(
     runs: dict[str, list[ConvShape]] = {}
     for run in network.layers:
         runs.setdefault(run.weight, []).append(run)
-    spec: ArraySpec
-    if isinstance(array, Hardware):
-        spec = array.array
-    else:
-        spec = array
+    spec = array.array if isinstance(array, Hardware) else array
     refused = ""
     supports = dict(network.supports)
     for name, shape, why, (weight_bits, input_bits) in candidates(
@@ -77,16 +73,10 @@ def uniform_plan(
         if name in supports:
             # It is as the network has it already, whatever the method makes of others.
             kind, reason = _supported(shape, supports[name]), "as the network has it"
-            why = reason
         # The method is not asked about layers that stay, so its refusals are about those it would change.
-        if not why:
-            own = in_weights(spec, weight_bits)
-            kind, reason = method.on_array(own).layer_of_runs(runs[name])
-            worse = ""
-            if not method.forced:
-                worse = kind.worse_than_dense(runs[name], own, mapping)
+        elif not why:
+            kind, reason, worse = _changed(method, in_weights(spec, weight_bits), runs[name], mapping)
             if worse:
-                kind, reason = DenseLayer(), worse
                 refused = refused or f"{name} stays dense, as {worse}"
         layers.append(
             LayerPlan(
@@ -101,6 +91,27 @@ def uniform_plan(
     refused = refused or f"{layers[0].name} stays dense ({layers[0].reason})"
     method.check_changes(network, {layer.name: layer.kind for layer in layers}, refused)
     return Plan.of(network, array, layers)
+
+
+def _changed(
+    method: Method, array: ArraySpec, runs: Sequence[ConvShape], mapping: str
+) -> tuple[LayerKind, str, str]:
+    """What a layer becomes by a method, the reason for the plan, and why it would be worse off, if it would:
+    then it stays dense.
+
+    Args:
+        method: the setting.
+        array: as the layer sees it.
+        runs: the layer, once for each time that it runs.
+        mapping: how the network is laid out.
+    """
+    kind, reason = method.on_array(array).layer_of_runs(runs)
+    worse = ""
+    if not method.forced:
+        worse = kind.worse_than_dense(runs, array, mapping)
+    if worse:
+        return DenseLayer(), worse, worse
+    return kind, reason, ""
 
 
 def in_weights(array: ArraySpec, weight_bits: int | None) -> ArraySpec:

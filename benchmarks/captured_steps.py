@@ -1,0 +1,90 @@
+"""Whether steps that a GPU records once may be trusted: they have to do what the ordinary loop does."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from rankfold.errors import first_line
+from rankfold.mapping import ArraySpec
+from rankfold.models.zoo import build
+from rankfold.plan import uniform_plan
+from rankfold.surgery.quantise import quantise_
+from rankfold.training.data import ImageData, ImageSplit
+from rankfold.training.distillation import Distillation, Teacher
+from rankfold.training.epoch_record import EpochRecord
+from rankfold.training.loop import train
+from rankfold.training.recipe import Recipe
+from rankfold.training.together import Pupil, train_together
+from rankfold.workload import trace
+
+History = tuple[EpochRecord, ...]
+
+
+def fault_of_capturing(device: torch.device, backend: str | None) -> str | None:
+    """Why captured steps are not to be trusted on this device; None: they do what the ordinary loop does.
+
+    Args:
+        device: where.
+        backend: of `torch.compile`, for passes of quantisers; None: they are not compiled.
+    """
+    random = np.random.default_rng(0)
+
+    def made_up(count: int) -> ImageSplit:
+        return ImageSplit(
+            random.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8), random.integers(0, 10, count)
+        )
+
+    names = tuple(map(str, range(10)))
+    moments = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    data = ImageData("random", names, made_up(128), made_up(20), *moments, mirror=True, digest="")
+    # As cells are trained: in the precision of the device, and with a teacher.
+    recipe = Recipe(epochs=2, batch_size=16, peak_rate=0.02)
+    losses = []
+    for trained in (train, partial(_trained_captured, backend)):
+        model = build("resnet8", 10)
+        teacher = Teacher(model, Distillation())
+        plan = uniform_plan(trace(model, data.input_size), ArraySpec(32, 32), bits=4)
+        quantise_(model, plan, list(data.calibration_batches(64, torch.device("cpu"))))
+        try:
+            losses.append(trained(model, data, recipe, device, teacher=teacher)[-1].train_loss)
+        except Exception as error:  # of torch, its compilers and their imports, of any kind
+            return first_line(error)
+    known, found = losses
+    if abs(found - known) > 0.05 * known:
+        return f"a small network has a loss of {found:.4f} by captured steps and of {known:.4f} by others"
+    return None
+
+
+def _trained_captured(
+    backend: str | None,
+    model: torch.nn.Module,
+    data: ImageData,
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    teacher: Teacher,
+) -> History:
+    (trained,) = train_together([Pupil(model, data, recipe, teacher=teacher)], device, backend)
+    if trained.error is not None:
+        raise trained.error
+    return trained.history
+
+
+def trusted(device: torch.device, no_captured: bool) -> tuple[bool, str | None]:
+    """Whether steps are captured, and by what quantisers are compiled in them; says what is not."""
+    if no_captured:
+        return False, None
+    # On a processor quantisers have kernels of their own.
+    if device.type == "cuda":
+        fault = fault_of_capturing(device, "inductor")
+        if fault is None:
+            return True, "inductor"
+        print(f"NO COMPILED QUANTISERS ({fault})")
+    fault = fault_of_capturing(device, None)
+    if fault is None:
+        return True, None
+    print(f"NO CAPTURED STEPS ({fault}): cells are trained one by one by the ordinary loop")
+    return False, None
