@@ -1,13 +1,13 @@
-"""The planner beside other ways to choose: ResNet-20 at equal cycles and at equal energy.
+"""The planner beside other ways to choose: ResNet-20, or WRN16-4, at equal cycles and at equal energy.
 
-Usage: python benchmarks/plan_baselines.py --data path/to/cifar10 --plans FOLDER [--arrays 64 128]
-    [--cycles 5440 ...] [--within cycles energy] [--choices planner ...] [--images 512] [--test 2000]
-    [--threads 1] [--runs RUN ...] [--epochs 4] [--out results/planned/baselines.csv]
+Usage: python benchmarks/plan_baselines.py --data path/to/cifar10 --plans FOLDER [--network wrn16-4]
+    [--arrays 64 128] [--cycles 5440 ...] [--within cycles energy] [--choices planner ...] [--images 512]
+    [--test 2000] [--threads 1] [--runs RUN ...] [--epochs 4] [--out results/planned/baselines.csv]
 
 For every array and budget of cycles, one plan of each:
 
-  planner             the least predicted loss (curvature), of all that layers may become but skipped: at
-                      the fewest cycles `rankfold plan` has better plans
+  planner             the least predicted loss (curvature), of all that layers may become but skipped or
+                      trimmed: at the fewest cycles `rankfold plan` has better plans
   mse                 the same candidates and the same exact choice, by the mean squared error of each layer's
                       outputs instead, as CompressNAS ranks them
   share               likewise, by that error over the power of the layer's outputs
@@ -44,7 +44,7 @@ from statistics import fmean
 import torch
 from measured_rows import Rows, commit
 from plan_rulers import BITS, CURVATURE, RULERS, Study
-from shipped_network import Subject, add_options, subject
+from shipped_network import NETWORKS, Subject, add_options, subject
 from trained_plans import of_folder, of_runs
 
 from rankfold import ArraySpec, Plan, evaluate, quantise_, uniform_plan
@@ -137,7 +137,7 @@ class Costed:
 
 
 class Bench:
-    """ResNet-20 on one array, with the plans of all choices.
+    """A network on one array, with the plans of all choices.
 
     Args:
         measured: network and data.
@@ -332,6 +332,7 @@ def tell(rows: Rows) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser, test=2000)
+    parser.add_argument("--network", choices=sorted(NETWORKS), default="resnet20")
     parser.add_argument("--arrays", type=int, nargs="+", default=sorted(BUDGETS), choices=sorted(BUDGETS))
     parser.add_argument("--cycles", type=int, nargs="+", help="budgets (default: three for each array)")
     parser.add_argument("--within", nargs="+", default=(CYCLES, ENERGY), choices=(CYCLES, ENERGY))
@@ -342,6 +343,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4, help="of the runs whose accuracies are filled in")
     parser.add_argument("--out", type=Path, default=Path("results/planned/baselines.csv"))
     options = parser.parse_args()
+    if options.network != "resnet20" and not options.cycles:
+        parser.error("name the budgets of this network (--cycles)")
     measured = subject(options)
     rows = Rows(options.out, HEADER, KEYS)
     for size in options.arrays:

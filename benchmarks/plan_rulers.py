@@ -1,5 +1,5 @@
-"""All that ResNet-20's layers may become but skipped, with what each is expected to lose by several rulers:
-for plan_baselines.py beside it.
+"""All that a network's layers may become but skipped or trimmed, with what each is expected to lose by
+several rulers: for plan_baselines.py beside it.
 
 One calibration and one decomposition of each candidate serve all rulers: only what is made small by the exact
 choice differs, not the candidates, their rows or their weights. With D = W - M the change of a layer's
@@ -67,7 +67,7 @@ class Judged:
 
 
 class Study:
-    """ResNet-20 on one array: candidates and losses, found once.
+    """A network on one array: candidates and losses, found once.
 
     Args:
         subject: network and data.

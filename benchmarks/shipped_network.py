@@ -15,6 +15,9 @@ from rankfold.models.pretrained import shipped, shipped_baseline
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.workload import Network
 
+# Classes and weights of each.
+NETWORKS = {"resnet20": (10, "resnet20-cifar10-float"), "wrn16-4": (100, "wrn16-4-cifar100-float")}
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -33,30 +36,39 @@ class Subject:
 
 def shipped_resnet20() -> nn.Module:
     """ResNet-20 for CIFAR-10 with the float weights of the package, in eval mode."""
-    model = load_model("resnet20", classes=10)
-    weights = Path(shipped("resnet20-cifar10-float").weights)
-    apply_weights(model, read_weights(weights), str(weights))
+    return shipped_network("resnet20")
+
+
+def shipped_network(name: str) -> nn.Module:
+    """One of `NETWORKS` with the float weights of the package, in eval mode."""
+    classes, weights = NETWORKS[name]
+    model = load_model(name, classes=classes)
+    path = Path(shipped(weights).weights)
+    apply_weights(model, read_weights(path), str(path))
     return model.eval()
 
 
 def add_options(parser: argparse.ArgumentParser, *, threads: int = 1, test: int | None = 10_000) -> None:
     """Let a script take its data, threads, and how many test images are measured; `test` None: all."""
-    parser.add_argument("--data", required=True, help="folder of CIFAR-10")
+    parser.add_argument("--data", required=True, help="folder of CIFAR-10; of CIFAR-100 for WRN16-4")
     parser.add_argument("--threads", type=int, default=threads)
     if test is not None:
         parser.add_argument("--test", type=int, default=test, help="how many test images, the first ones")
 
 
 def subject(options: argparse.Namespace) -> Subject:
-    """What these options say is measured, with torch on their number of threads."""
+    """What these options say is measured, with torch on their number of threads: ResNet-20, or another one
+    where there is an option `network`.
+    """
     torch.set_num_threads(options.threads)
+    name = getattr(options, "network", "resnet20")
     data = load_images(options.data)
-    if shipped_baseline("resnet20", data.classes, data.input_size) is None:
-        raise SystemExit(f"{options.data}: the data must be CIFAR-10, which the shipped weights are for")
+    if shipped_baseline(name, data.classes, data.input_size) is None:
+        raise SystemExit(f"{options.data}: the shipped weights of {name} are for other data")
     if "test" in options:
         data = replace(data, test=first_images(data.test, options.test))
-    dense = shipped_resnet20()
-    return Subject(dense, trace(dense, data.input_size, "resnet20"), data)
+    dense = shipped_network(name)
+    return Subject(dense, trace(dense, data.input_size, name), data)
 
 
 def first_images(split: ImageSplit, count: int) -> ImageSplit:
