@@ -236,7 +236,10 @@ def _otherwise(study: ChipStudy, worth: Worth, known: Sequence[ChipRun], objecti
 
 
 def _bounded(study: ChipStudy, run: ChipRun) -> ChipRun:
-    """A run with the interval that no copies, placement or traffic of its plan can beat."""
+    """A run with the interval that no copies, placement or traffic of its plan can beat.
+
+    Activations are as long as in the run, which is exact where no mapping changes that (`ChipRun`).
+    """
     if study.mappings.fewest > study.chip.arrays:
         return run
     bound = study.mappings.interval(study.chip.arrays) * run.read_time

@@ -84,7 +84,9 @@ class ChipRun:
         why_not_pipelined: why they do not stay, in words; empty where they do.
         not_counted: layers and products of computed values that no array computes, in words.
         least_interval: ns between images that no copies, placement or traffic of this plan on this chip can
-            beat; 0: not known.
+            beat, with activations as long as in this run; 0: not known. Of a component table of one's own
+            whose time of a read depends on what a mapping drives, other mappings may have shorter ones; no
+            table of the package has such a time.
     """
 
     network: str
