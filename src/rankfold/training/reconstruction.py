@@ -252,10 +252,10 @@ class _Job:
 
     def _take_up(self) -> None:
         """Go on from the state that the checkpoint holds, if there is one."""
-        content = None
-        if self._checkpoint is not None:
-            content = self._checkpoint.read()
-        if self._checkpoint is None or content is None:
+        if self._checkpoint is None:
+            return
+        content = self._checkpoint.read()
+        if content is None:
             return
         state = self._checkpoint.parse(content, self._samples.device)
         self._model.load_state_dict(state["model"])

@@ -133,9 +133,9 @@ class OnnxGraph(nn.Module):
         run = self.get_submodule(step.run) if isinstance(step.run, str) else step.run
         try:
             return run(*values)
-        except (RankfoldError, torch.OutOfMemoryError) as error:
-            if isinstance(error, InputError):
-                raise InputError(f"{step.words}: {error}") from None
+        except InputError as error:
+            raise InputError(f"{step.words}: {error}") from None
+        except (RankfoldError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # torch has many kinds, and damaged files come to all of them
             raise InputError(

@@ -152,14 +152,16 @@ class _Builder:
             raise InputError(f"{self._file.path}: {words}: {error}") from None
         name = self._module(node, layer, options)
         given, made = node.input[0], node.output[0]
-        around = (layer.before, f"{made} before", layer.behind, f"{made} whole")
-        before, padded, behind, whole = around
-        if before is not None:
-            self._steps.append(Step(words, before, (given,), (padded,)))
+        if layer.before is not None:
+            padded = f"{made} before"
+            self._steps.append(Step(words, layer.before, (given,), (padded,)))
             given = padded
-        self._steps.append(Step(words, name, (given,), (made if behind is None else whole,)))
-        if behind is not None:
-            self._steps.append(Step(words, behind, (whole,), (made,)))
+        if layer.behind is None:
+            self._steps.append(Step(words, name, (given,), (made,)))
+            return
+        whole = f"{made} whole"
+        self._steps.append(Step(words, name, (given,), (whole,)))
+        self._steps.append(Step(words, layer.behind, (whole,), (made,)))
 
     def _add_function(self, node: Any, options: dict[str, Any]) -> None:
         """The step of a node that is no module."""
