@@ -176,6 +176,25 @@ def test_too_few_images_for_a_layer_are_told_with_how_many_it_needs(tmp_path):
     assert any("2 images show layer body.4 fewer patches" in note for note in notes.told)
 
 
+def test_each_of_several_outputs_has_its_own_error(tmp_path):
+    plan = rf.uniform_plan(rf.trace(maps(), (1, 8, 8)), ARRAY, Windows(row_tiles=1, window=(1, 1)), bits=4)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(40, 1, 8, 8)).astype(np.float32))
+    data, notes = ArrayData(tmp_path / "x.npy"), Notes()
+    with no_pages():
+        result = rf.run(maps(), data, plan, NOTHING, out=tmp_path / "run", progress=notes)
+    model, _, loaded = rf.load_run(tmp_path / "run", model=maps())
+    assert loaded == result and set(result.of_outputs) == {"output 'map'", "output 'numbers'"}
+    assert result.accuracy.final == pytest.approx(np.mean(list(result.of_outputs.values())))
+    assert any("relative output error in the end: output 'map' " in note for note in notes.told)
+    ((shown, _),), ((held, _),) = data.train, data.test
+    with torch.no_grad():
+        before, wanted, found = (
+            network(x)["numbers"] for network, x in ((maps(), shown), (maps(), held), (model, held))
+        )
+    error = (found - wanted).square().mean(0) / before.var(0, correction=0)
+    assert result.of_outputs["output 'numbers'"] == pytest.approx(float(error.mean()), rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -106,10 +106,14 @@ class OutputLoss(ABC):
     def likeness(self) -> str:
         """What `alike` is called."""
 
-    @abstractmethod
     def alike(self, outputs: Outputs, wanted: Outputs) -> Tensor:
-        """How like outputs are to wanted ones, mean over the batch: of scores the share of the same most
-        likely classes, of values their error.
+        """How like outputs are to wanted ones, mean over the batch and over outputs."""
+        return torch.stack(list(self.alike_each(outputs, wanted).values())).mean()
+
+    @abstractmethod
+    def alike_each(self, outputs: Outputs, wanted: Outputs) -> dict[str, Tensor]:
+        """Each output by itself, mean over the batch: of scores the share of the same most likely classes, of
+        values their error in units of their variance.
         """
 
     @abstractmethod
@@ -179,13 +183,13 @@ class ScoreLoss(OutputLoss):
         """Agreement."""
         return AGREEMENT
 
-    def alike(self, outputs: Outputs, wanted: Outputs) -> Tensor:
-        """The share of positions with the same most likely class, mean over outputs."""
-        parts = []
+    def alike_each(self, outputs: Outputs, wanted: Outputs) -> dict[str, Tensor]:
+        """The share of positions with the same most likely class."""
+        found = {}
         for where, value in outputs.items():
             dim = self._dim(where, value)
-            parts.append((value.argmax(dim) == wanted[where].argmax(dim)).double().mean())
-        return torch.stack(parts).mean()
+            found[where] = (value.argmax(dim) == wanted[where].argmax(dim)).double().mean()
+        return found
 
     def _scores(self, value: Tensor) -> Tensor:
         """Of an output, up to a constant at each position."""
@@ -300,19 +304,22 @@ class ValueLoss(OutputLoss):
         """The error, in units of the variance."""
         return OUTPUT_ERROR
 
-    def alike(self, outputs: Outputs, wanted: Outputs) -> Tensor:
-        """As `apart`."""
-        return self.apart(outputs, wanted, 1.0)
+    def alike_each(self, outputs: Outputs, wanted: Outputs) -> dict[str, Tensor]:
+        """Times their number, as what is lost of all is the mean."""
+        parts = self._parts(outputs, wanted)
+        return {where: len(parts) * part for where, part in parts.items()}
 
     def apart(self, outputs: Outputs, wanted: Outputs, temperature: float) -> Tensor:
         """sum w (y - t)^2, mean over the batch."""
-        total = None
+        return torch.stack(list(self._parts(outputs, wanted).values())).sum()
+
+    def _parts(self, outputs: Outputs, wanted: Outputs) -> dict[str, Tensor]:
+        """What each output adds to the loss."""
+        found = {}
         for where, value in outputs.items():
             weight = self.weights[where].to(value)
-            part = (weight * (value - wanted[where]).square()).sum() / len(value)
-            total = part if total is None else total + part
-        assert total is not None  # networks have outputs
-        return total
+            found[where] = (weight * (value - wanted[where]).square()).sum() / len(value)
+        return found
 
 
 def tops_of(outputs: Outputs) -> list[str]:

@@ -100,6 +100,7 @@ def result_of(state: RunState, run: str) -> Result:
         decomposition=state.decomposition,
         rounding=state.rounding,
         metric=_metric(state),
+        of_outputs=state.of_outputs or None,
     )
 
 

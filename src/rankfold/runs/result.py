@@ -268,6 +268,8 @@ class Result:
         decomposition: how weights were made, one of `lowrank.DECOMPOSITIONS`; None in older results.
         rounding: of weights before fine-tuning, one of `lowrank.ROUNDINGS`; None in older results.
         metric: what the user's metric says; None: there was none beside accuracy.
+        of_outputs: the agreement, or relative error, of each of several outputs in the end, where data have
+            no labels; None: there is one output, or labels.
     """
 
     run: str
@@ -301,6 +303,7 @@ class Result:
     decomposition: str | None = None
     rounding: str | None = None
     metric: MetricResult | None = None
+    of_outputs: dict[str, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The content of `result.json`, without its type and version."""
@@ -322,7 +325,7 @@ class Result:
         del content["hardware"]
         if self.hardware is not None:
             content["hardware"] = hardware_to_json(self.hardware)
-        for name in ("predicted_loss", "dense_weights", "decomposition", "rounding"):
+        for name in ("predicted_loss", "dense_weights", "decomposition", "rounding", "of_outputs"):
             if content[name] is None:
                 del content[name]
         del content["reconstruction"]

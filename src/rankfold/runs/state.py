@@ -94,6 +94,7 @@ class RunState:
         parameters: weights and biases, before and after surgery.
         accuracies: on the test split, 0 to 1: `baseline`, `decomposed`, `reconstructed`, `final`, `arrays`.
         metrics: what `metric` says on the test split, by the same names but `arrays`.
+        of_outputs: what `likeness` says of each output in the end, where there are several.
         blocks: one record for each block that was reconstructed.
         history: one record for each epoch.
     """
@@ -132,6 +133,7 @@ class RunState:
     parameters: tuple[int, int] = (0, 0)
     accuracies: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    of_outputs: dict[str, float] = field(default_factory=dict)
     blocks: tuple[BlockRecord, ...] = ()
     history: tuple[EpochRecord, ...] = ()
 

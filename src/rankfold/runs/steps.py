@@ -289,12 +289,22 @@ def evaluate(state: RunState) -> None:
     """Measure the accuracy at the end, and on the arrays where fine-tuning had them in the loop."""
     # Without its arrays, also where they were in the loop: `final` is comparable between all runs.
     measure(state, FINAL)
+    _tell_of_outputs(state)
     _tell_of_distillation(state)
     if state.arrays is not None:
         # Of one chip; how much chips differ is a question for simulations.
         accuracy = accuracy_on_tests(state.arrays, state.data, state.device, state.processes)
         state.accuracies[ARRAYS] = accuracy
         state.progress.note(f"on its arrays: {accuracy:.2%}, one chip; `rankfold simulate` tells more")
+
+
+def _tell_of_outputs(state: RunState) -> None:
+    """Measure each output by itself, where there are several and no labels, and say how it is."""
+    if state.likeness is None or not state.likeness.has_several(state.calibration(1)):
+        return
+    state.of_outputs = state.likeness.of_outputs(state.model, state.data.test_batches(state.device))
+    each = ", ".join(f"{where} {value:.2%}" for where, value in state.of_outputs.items())
+    state.progress.note(f"{state.likeness.name} in the end: {each}")
 
 
 def _tell_of_distillation(state: RunState) -> None:

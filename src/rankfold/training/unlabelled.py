@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rankfold.calibration.observation import evaluating
 from rankfold.calibration.output_losses import OutputLoss
-from rankfold.calibration.samples import call, size_of
+from rankfold.calibration.samples import call, inputs_of, size_of
 from rankfold.errors import InputError, first_line
 from rankfold.training.data import ImageData, ImageSplit
 from rankfold.training.loaders import LoaderData
@@ -220,8 +220,19 @@ class Likeness:
         """False: there may be none."""
         return False
 
+    def has_several(self, data: Iterable[Any]) -> bool:
+        """Whether the dense network gives several outputs for a first batch."""
+        inputs = inputs_of(next(iter(data)))
+        with evaluating(self.reference), torch.no_grad():
+            return len(self.loss.read(call(self.reference, inputs), size_of(inputs))) > 1
+
     def __call__(self, model: nn.Module, batches: Iterable[tuple[Any, Any]]) -> float:
-        """Of a network in eval mode; modes are as before afterwards.
+        """The mean of `of_outputs`."""
+        found = self.of_outputs(model, batches)
+        return sum(found.values()) / len(found)
+
+    def of_outputs(self, model: nn.Module, batches: Iterable[tuple[Any, Any]]) -> dict[str, float]:
+        """Of each output of a network in eval mode, by where it is; modes are as before afterwards.
 
         Args:
             model: the network, on the device of the batches as the dense one is.
@@ -230,18 +241,20 @@ class Likeness:
         Raises:
             InputError: there is no batch, or an output is not what it was.
         """
-        total, samples = 0.0, 0
+        totals: dict[str, float] = {}
+        samples = 0
         with evaluating(model), evaluating(self.reference), torch.no_grad():
             for number, (inputs, _) in enumerate(batches, 1):
                 size = size_of(inputs)
                 what = f"batch {number} of the data, inputs"
                 wanted = self.loss.read(call(self.reference, inputs, what), size)
                 given = self.loss.read(call(model, inputs, what), size)
-                total += float(self.loss.alike(given, wanted)) * size
+                for where, alike in self.loss.alike_each(given, wanted).items():
+                    totals[where] = totals.get(where, 0.0) + float(alike) * size
                 samples += size
         if samples == 0:
             raise InputError("there is no batch to measure on; give two or more samples")
-        return total / samples
+        return {where: total / samples for where, total in totals.items()}
 
 
 @torch.no_grad()
