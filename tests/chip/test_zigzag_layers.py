@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from common.zigzag_macro import zigzag_macro
 from rankfold.cost import network_cycles
 from rankfold.cost.energy import network_energy, zigzag_table
 from rankfold.mapping import ArraySpec
@@ -46,21 +47,10 @@ def tiles(shape: ConvShape, side: int) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("side", [64, 128])
 @pytest.mark.parametrize("shape", layers(), ids=lambda shape: f"{shape.name} {shape.in_channels}")
 def test_cycles_and_energy_of_a_layer_are_zigzags(shape: ConvShape, side: int) -> None:
-    pytest.importorskip("zigzag", reason="the extra rankfold[zigzag] is not installed")
-    from zigzag.datatypes import LayerDim, LayerOperand, OADimension
-    from zigzag.hardware.architecture.imc_array import ImcArray
+    macro, columns, rows = zigzag_macro(side, ADC_BITS, COLUMNS, INPUT_BITS)
+    from zigzag.datatypes import LayerDim, LayerOperand
     from zigzag.mapping.spatial_mapping import MappingSingleOADim
 
-    columns, rows = OADimension("D1"), OADimension("D2")
-    macro = ImcArray(
-        is_analog_imc=True,
-        bit_serial_precision=1,
-        input_precision=[INPUT_BITS, COLUMNS],
-        adc_resolution=ADC_BITS,
-        cells_size=COLUMNS,
-        cells_area=0.0,
-        dimension_sizes={columns: side // COLUMNS, rows: side},
-    )
     weights, inputs = LayerOperand("W"), LayerOperand("I")
     windows = shape.output[0] * shape.output[1]
     theirs, activations = dict.fromkeys(PARTS, 0.0), 0.0

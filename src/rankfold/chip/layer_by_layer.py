@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rankfold.chip.energy import buffer_bits
+from rankfold.chip.energy import ARRAYS, FJ, INTERCONNECT, MEMORY, WRITING, buffer_bits
 from rankfold.chip.graph import TaskGraph
 from rankfold.cost.chip import copies_of_tiles
 from rankfold.cost.cycles import NetworkCycles
@@ -18,7 +18,7 @@ from rankfold.cost.stored import StoredStage, reference_columns, stages_of, stor
 from rankfold.machine import ChipSpec
 from rankfold.machine.chip import BUS, Writing
 
-FJ = 1e-3  # in pJ
+DIGITAL = "digital units and buffers"  # what takes time, beside parts that take energy, too
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,17 @@ class LayerByLayer:
     images_endured: float | None
 
     @property
+    def parts(self) -> dict[str, float]:
+        """ns of each part, one after another but for the last two, which work at the same time."""
+        return {
+            ARRAYS: self.arrays_time,
+            WRITING: self.writing_time,
+            DIGITAL: self.digital_time,
+            INTERCONNECT: self.sending_time,
+            MEMORY: self.memory_time,
+        }
+
+    @property
     def latency(self) -> float:
         """ns of an image."""
         working = self.arrays_time + self.writing_time + self.digital_time
@@ -64,14 +75,7 @@ class LayerByLayer:
     @property
     def limit(self) -> str:
         """What takes most of the time."""
-        parts = {
-            "arrays": self.arrays_time,
-            "writing": self.writing_time,
-            "digital units and buffers": self.digital_time,
-            "interconnect": self.sending_time,
-            "off-chip memory": self.memory_time,
-        }
-        return max(parts, key=parts.__getitem__)
+        return max(self.parts, key=self.parts.__getitem__)
 
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""

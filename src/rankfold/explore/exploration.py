@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankfold.errors import InputError
-from rankfold.explore.evaluate import Evaluator
+from rankfold.explore.evaluate import Evaluator, Plans
 from rankfold.explore.front import LOSS, OBJECTIVES, best_trades, chosen_objectives, compared
 from rankfold.explore.measure import measured
 from rankfold.explore.outcome import SCHEMA, Outcome
@@ -131,35 +131,69 @@ def explore(
     progress = progress or Silent()
     _check(networks, space, search, trained, measure)
     folder = None if out is None else Path(out)
+    plans = _settled(networks, space, search, trained, folder=folder, losses=LOSS in names, progress=progress)
+    evaluator = Evaluator(tuple(networks), space, plans)
+    known = _evaluated(evaluator, search, names, folder, runner or ThisProcess(), progress)
+    found = Exploration(evaluator.networks, space, known, objectives=names)
+    if measure and trained is not None:
+        accuracies = measured(evaluator, found.predicted_front, trained, measure, folder, progress)
+        return replace(found, accuracies=accuracies)
+    return found
+
+
+def _settled(
+    networks: Sequence[Network],
+    space: Space,
+    search: Search | None,
+    trained: TrainedNetworks | None,
+    *,
+    folder: Path | None,
+    losses: bool,
+    progress: Progress,
+) -> Plans:
+    """Take the folder, and make the plans of the space.
+
+    Raises:
+        InputError: there is none of these plans, or the folder holds something else.
+    """
     settling = Settling(
         networks=networks,
         space=space,
         trained=trained,
         folder=None if folder is None else folder / PLANS,
-        losses=LOSS in names,
+        losses=losses,
         progress=progress,
     )
     # Without data plans are made in no time, and refused before the folder is taken.
     plans = settling.plans() if trained is None else None
     if folder is not None:
         _claim(folder, networks, space, search, trained)
-    evaluator = Evaluator(tuple(networks), space, plans or settling.plans())
+    return plans or settling.plans()
+
+
+def _evaluated(
+    evaluator: Evaluator,
+    search: Search | None,
+    names: Sequence[str],
+    folder: Path | None,
+    runner: Runner,
+    progress: Progress,
+) -> Mapping[int, Outcome]:
+    """All points, or those that a search for these objectives asks for, by number; those on record are not
+    evaluated again.
+    """
     with ExitStack() as stack:
         lines, known = None, {}
         if folder is not None:
             lines = stack.enter_context(Lines(folder / POINTS, strict_validator(SCHEMA)))
             known = {one.number: one for one in map(Outcome.from_json, lines.found)}
-        evaluate = stack.enter_context((runner or ThisProcess()).opened(evaluator))
+        evaluate = stack.enter_context(runner.opened(evaluator))
         work = _Work(evaluator, known, lines, evaluate, progress)
         if search is None:
             work.all_points()
         else:
             work.searched(search, names)
-        found = Exploration(evaluator.networks, space, work.known, objectives=names)
-    if measure and trained is not None:
-        accuracies = measured(evaluator, found.predicted_front, trained, measure, folder, progress)
-        return replace(found, accuracies=accuracies)
-    return found
+        return work.known
 
 
 @dataclass

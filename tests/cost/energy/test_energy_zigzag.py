@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from common.zigzag_macro import zigzag_macro
 from rankfold.cli.main import main
 from rankfold.cost.energy import Macro, find_table, load_table, macro_energy, zigzag_table
 from rankfold.errors import InputError, MissingDependencyError
@@ -17,19 +18,7 @@ MACROS = [(side, bits, adc) for side in (64, 128, 256) for bits in (2, 4, 8) for
 
 def peak(side: int, bits: int, adc: int):
     """ZigZag's macro of one-bit cells and input slices, and its energy in a cycle in which all works."""
-    pytest.importorskip("zigzag", reason="the extra rankfold[zigzag] is not installed")
-    from zigzag.datatypes import OADimension
-    from zigzag.hardware.architecture.imc_array import ImcArray
-
-    macro = ImcArray(
-        is_analog_imc=True,
-        bit_serial_precision=1,
-        input_precision=[bits, bits],
-        adc_resolution=adc,
-        cells_size=bits,
-        cells_area=0.0,
-        dimension_sizes={OADimension("D1"): side // bits, OADimension("D2"): side},
-    )
+    macro, _, _ = zigzag_macro(side, adc, bits, bits)
     return macro, macro.get_peak_energy_single_cycle()
 
 

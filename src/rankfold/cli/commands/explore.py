@@ -57,6 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="let a sampler of Optuna choose so many points for each network, instead of trying all",
     )
     parser.add_argument("--sampler", choices=SAMPLERS, help="which one (default nsga2)")
+    _add_where(parser)
+    _add_data(parser)
+    add_seed(parser)
+    add_device(parser)
+    parser.add_argument("--json", action="store_true", help="print the front as JSON")
+    parser.set_defaults(run=run, outputs=None, interrupted="the same command goes on where it stopped")
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    """Add where points are evaluated."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--workers", type=int, metavar="N", help=f"processes on this machine (default {CORES}, its cores)"
@@ -66,6 +76,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="evaluate points as Ray tasks: `auto`, host:port or ray://host:port of a cluster, or `local`",
     )
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the data, and what they are looked at for."""
     parser.add_argument(
         "--data", metavar="DATA", help=f"to predict losses, plan under budgets and measure: {UNLABELLED_HELP}"
     )
@@ -84,10 +98,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser)
     add_classes(parser)
     add_image_size(parser)
-    add_seed(parser)
-    add_device(parser)
-    parser.add_argument("--json", action="store_true", help="print the front as JSON")
-    parser.set_defaults(run=run, outputs=None, interrupted="the same command goes on where it stopped")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rankfold.chip import energy
+from rankfold.chip.layer_by_layer import DIGITAL
 from rankfold.report.charts.drawing import WIDTH, Chart, Key, text_width
 from rankfold.report.charts.elements import Sketch
 from rankfold.report.chip_page.colours import letters_on
@@ -20,6 +21,7 @@ COLOURS = {
     energy.MEMORY: "#cc79a7",
     energy.WRITING: "#d55e00",
     energy.LEAKAGE: GREY[1],
+    DIGITAL: "#009e73",
 }
 # Points: of the bar, and between letters and its ends.
 HEIGHT, SPACE = 26.0, 4.0

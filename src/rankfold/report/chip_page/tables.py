@@ -142,20 +142,10 @@ def layer_table(run: ChipRun) -> Table:
 def time_table(way: LayerByLayer) -> Table:
     """Where the time of an image goes, where layers work one after another."""
     rows = []
-    for part, time in time_parts(way).items():
+    for part, time in way.parts.items():
         rows.append([part, f"{NS * time:,.2f}", percent(time / way.latency, 0)])
     rows.append(["all", f"{NS * way.latency:,.2f}", percent(1.0, 0)])
     return table(["part", "µs an image", "of the whole"], rows)
-
-
-def time_parts(way: LayerByLayer) -> dict[str, float]:
-    """ns of each part; the last two at the same time."""
-    return {
-        "arrays": way.arrays_time,
-        "writing": way.writing_time,
-        "interconnect": way.sending_time,
-        "off-chip memory": way.memory_time,
-    }
 
 
 def written_table(run: ChipRun, way: LayerByLayer) -> Table:

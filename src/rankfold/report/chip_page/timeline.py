@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from rankfold.chip.energy import INTERCONNECT, MEMORY
 from rankfold.chip.graph import Task
 from rankfold.chip.layer_by_layer import LayerByLayer
 from rankfold.chip.run import NS, ChipRun, Pipeline
@@ -15,7 +16,6 @@ from rankfold.report.charts.elements import Sketch
 from rankfold.report.chip_page.colours import BUSIEST, HUES, letters_on
 from rankfold.report.chip_page.layers import Residents
 from rankfold.report.chip_page.shares import COLOURS
-from rankfold.report.chip_page.tables import time_parts
 from rankfold.report.chip_page.time_rows import SMALL, TimeRows
 from rankfold.report.palette import EDGE, INK
 from rankfold.report.tables import Table, table
@@ -92,7 +92,7 @@ def _stream_table(run: ChipRun, pipeline: Pipeline, images: int) -> Table:
 
 def time_by_part(run: ChipRun, way: LayerByLayer) -> Chart:
     """Where the time of an image goes that layers run one after another, as if part came after part."""
-    parts = time_parts(way)
+    parts = way.parts
     rows = TimeRows(list(parts), SPARE * run.latency)
     drawn = Sketch()
     rows.draw(drawn)
@@ -101,8 +101,8 @@ def time_by_part(run: ChipRun, way: LayerByLayer) -> Chart:
         with drawn.mark(f"{part}: {NS * time:,.2f} µs an image", stop=True):
             ends = begins + time
             drawn.bars([(rows.x(NS * begins), rows.x(NS * ends))], rows.top(row), rows.bar, COLOURS[part])
-        # What is sent comes behind both, over the interconnect and through memory at once.
-        if row < 2:
+        # What is sent comes behind all of it, over the interconnect and through memory at once.
+        if part not in (INTERCONNECT, MEMORY):
             begins = ends
     rows.draw_time(drawn, run.latency, f"latency {run.latency:,.2f} µs", INK)
     title = f"Where the time of an image of {run.network} goes on {run.chip.name}"
