@@ -120,6 +120,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"vary": {"hardware/array": ["64"]}}, "hardware/array (=64) must be rows x columns"),
     ({"vary": {"hardware/cells/bits": [0]}}, "hardware/cells/bits: 0 is less than the minimum"),
     ({"vary": {"hardware": ["none"]}}, "hardware (=none) must be one of"),
+    (
+        {"vary": {"hardware/technology": ["rram-23nm"]}},
+        "vary/hardware/technology: 0: technology (=rram-23nm)",
+    ),
     ({"vary": {"interconnect/kind": ["ring"]}}, "'ring' is not one of ['bus', 'mesh']"),
     ({"plans": [{"method": "low-rnk"}]}, "did you mean low-rank?"),
     ({"plans": [{"method": "low-rank"}]}, "plans/0: method low-rank needs"),

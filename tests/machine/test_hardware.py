@@ -120,7 +120,7 @@ WRONG = {
     "array: {rows: .inf, columns: 8}": "at array/rows: inf is not of type",
     "adc: {bits: 40}": "at adc/bits: 40 is greater than the maximum of 16",
     "adc: {bits: 4.0}": "at adc/bits: 4.0 is not of type",
-    "adc: {mux: 9}": r"mux \(=9\) must be a whole number from 1 to 8",
+    "adc: {mux: 9}": r"description of hardware: adc/mux: mux \(=9\) must be a whole number from 1 to 8",
     "cells: {coding: gray}": "at cells/coding: 'gray' does not match",
     "cells: {bits: true}": "at cells/bits: True is not of type",
     "noise: {drift: soon}": "at noise/drift: 'soon' does not match",

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rankfold.cost.energy.table import ZIGZAG, load_table
 from rankfold.errors import InputError, did_you_mean
 from rankfold.machine import ChipSpec, load_hardware
 from rankfold.machine.chip import INTERCONNECTS
@@ -52,7 +53,7 @@ def fields(folder: Path | None = None) -> Mapping[str, Field]:
         Field(WHOLE_ARRAY, _read_array, 1),
     ]
     known += [_of_hardware(f"{HARDWARE}/{section}/{key}", 1) for section, key in ARRAY_PLACES.values()]
-    known.append(_of_hardware(TECHNOLOGY, 2))
+    known.append(Field(TECHNOLOGY, _read_technology, 2))
     known += [_of_hardware(f"{HARDWARE}/{section}/{key}", 2) for section, key in CONVERTER_PLACES.values()]
     known.append(Field(KIND, _read_kind, 3))
     for place in FIGURES:
@@ -161,6 +162,13 @@ def _read_hardware(entry: Any, folder: Path | None) -> Any:
     if folder is not None and (folder / name).is_file():
         return load_hardware(folder / name)
     return load_hardware(name)
+
+
+def _read_technology(entry: Any) -> str:
+    name: str = _of_hardware(TECHNOLOGY, 2).read(entry)
+    if name != ZIGZAG:
+        load_table(name)  # an unknown one is refused before anything is run
+    return name
 
 
 def _read_array(entry: Any) -> ArraySpec:

@@ -117,7 +117,16 @@ def from_json(content: Any, where: str, folder: Path | None = None) -> Hardware:
             **values(CONVERTER_PLACES),
         )
     except InputError as error:
-        raise InputError(f"{_what(where)}: {error}") from None
+        raise InputError(f"{_what(where)}: {_placed(str(error))}") from None
+
+
+def _placed(complaint: str) -> str:
+    """A complaint with the place of the figure that it begins with, such as `mux (=128) must be ...`."""
+    for name, place in (ARRAY_PLACES | CONVERTER_PLACES | NOISE_PLACES).items():
+        for words in (name.replace("_", " "), f"array {name}"):
+            if complaint.startswith(f"{words} (="):
+                return f"{'/'.join(place)}: {complaint}"
+    return complaint
 
 
 def to_json(hardware: Hardware) -> dict[str, Any]:

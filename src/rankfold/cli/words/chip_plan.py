@@ -58,6 +58,7 @@ def chip_planning_in_words(found: ChipPlanning) -> str:
     lines.append(f"  what limits: {run.limit}")
     lost = f"predicted loss +{planning.solution.total(LOSS):.4f} {planning.unit} before fine-tuning"
     lines.append(f"{lost}; {_proof(found)}")
+    lines += [f"warning: {words}" for words in run.chip.warnings]
     return "\n".join(lines)
 
 
@@ -82,6 +83,7 @@ def chip_planning_to_json(found: ChipPlanning) -> dict[str, Any]:
             "budgets": dict(found.limits),
             "arrays_used": found.run.arrays_used,
             "limit": found.run.limit,
+            "warnings": list(found.run.chip.warnings),
         },
         "budgets": dict(planning.budgets),
         "predicted_loss": planning.solution.total(LOSS),

@@ -60,3 +60,15 @@ def test_what_cannot_be_is_refused(capsys, tmp_path, options, words):
     assert main(["plan", "resnet8", "--mappings-only", *options, "--out", str(out)]) == 2
     assert words in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_figures_far_from_known_chips_are_warned_of(capsys, tmp_path):
+    assert main(["chip", "--show", "rram-22nm"]) == 0
+    text = capsys.readouterr().out.replace(
+        "rate: {value: 256, unit: bit/ns", "rate: {value: 2.56e+9, unit: bit/ns"
+    )
+    chip = tmp_path / "chip.yaml"
+    chip.write_text(text)
+    asked = ["plan", "resnet8", "--mappings-only", "--chip", str(chip), "--out", str(tmp_path / "plan.json")]
+    assert main(asked) == 0
+    assert "warning: buffer/rate is 2.56e+09 bit/ns" in capsys.readouterr().out
