@@ -16,6 +16,7 @@ from rankfold.runs.evaluate import evaluate, load_run
 from rankfold.runs.folder import RunFolder
 from rankfold.runs.result import Result
 from rankfold.runs.run import run
+from rankfold.runs.train import train_network
 from rankfold.training.data import load_images
 from rankfold.training.recipe import Recipe
 from rankfold.training.reconstruction_recipe import Reconstruction
@@ -176,3 +177,12 @@ def test_what_can_be_gone_on_from_is_kept_where_a_metric_fails(digits, plan, who
         run(net(), digits, plan, NO_EPOCH, out=out, reconstruction=FEW, metric=FailsAt(2))
     result = run(net(), digits, plan, NO_EPOCH, out=out, reconstruction=FEW, metric=FailsAt(9), resume=True)
     assert result.accuracy == whole[1].accuracy
+
+
+def test_training_that_diverges_at_once_leaves_no_folder(digits, plan, tmp_path):
+    wild = replace(NO_EPOCH, epochs=1, peak_rate=1e30)
+    with pytest.raises(InputError, match=r"the loss became|diverged"):
+        run(net(), digits, plan, wild, out=tmp_path / "run")
+    with pytest.raises(InputError, match=r"the loss became|diverged"):
+        train_network(net(), digits, wild, out=tmp_path / "dense", name="net", array=ArraySpec(32, 32))
+    assert not any(tmp_path.iterdir())

@@ -115,22 +115,15 @@ class RunFolder:
         for path in self._checkpoints:
             path.unlink(missing_ok=True)
 
-    @contextmanager
-    def given_back(self) -> Iterator[None]:
-        """Leave nothing of the run behind where work inside is refused and nothing can be gone on from.
-
-        Work that is stopped in another way leaves the folder to `resume`.
-        """
-        try:
-            yield
-        except RankfoldError:
-            if not any(path.exists() for path in (*self._checkpoints, self.baseline)):
-                self.plan.unlink(missing_ok=True)
-                self.marker.unlink(missing_ok=True)
-                # Others may have put files of their own there.
-                with suppress(OSError):
-                    self.path.rmdir()
-            raise
+    def give_back(self) -> None:
+        """Remove the run's files where there is nothing to go on from, and the folder if it is empty then."""
+        if any(path.exists() for path in (*self._checkpoints, self.baseline, self.weights)):
+            return
+        for path in (self.plan, self.marker):
+            path.unlink(missing_ok=True)
+        # Others may have put files of their own there.
+        with suppress(OSError):
+            self.path.rmdir()
 
     @property
     def history(self) -> Path:
@@ -141,6 +134,23 @@ class RunFolder:
     def report(self) -> Path:
         """The page for people."""
         return self.path / run_files.REPORT
+
+
+@contextmanager
+def kept_if_begun(folder: RunFolder | None) -> Iterator[None]:
+    """Leave nothing of a run behind where work inside is refused before there is anything to go on from.
+
+    Work that is stopped in another way leaves the folder to `resume`.
+
+    Args:
+        folder: of the run; None: it has none, as in processes that are not the first.
+    """
+    try:
+        yield
+    except RankfoldError:
+        if folder is not None:
+            folder.give_back()
+        raise
 
 
 def data_begun(path: Path, processes: Processes = ALONE) -> str | None:

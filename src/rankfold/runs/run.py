@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from rankfold.runs import steps
 from rankfold.runs.baseline import DenseWeights
 from rankfold.runs.choices import RunChoices
 from rankfold.runs.energy_record import EnergyOptions
-from rankfold.runs.folder import RunFolder
+from rankfold.runs.folder import RunFolder, kept_if_begun
 from rankfold.runs.prepare import prepare
 from rankfold.runs.recipes import DISTILLATION, FINE_TUNING, recipe_identity
 from rankfold.runs.record import record, result_of
@@ -149,10 +148,7 @@ def run(
         outputs=outputs,
     )
     begun = begin(prepare(model, data, plan, recipe, choices), Path(out), resume)
-    if begun.known is not None:
-        return begun.known
-    steps.fine_tune(begun.state)
-    return end(begun)
+    return begun.known or _fine_tuned(begun)
 
 
 @dataclass(frozen=True)
@@ -186,13 +182,23 @@ def begin(state: RunState, out: Path, resume: bool) -> Begun:
     # With `resume` a complete run costs nothing more, so grids may call it again for every cell.
     known = finished(state)
     if known is None:
-        # Of several processes the first alone has a folder.
-        with nullcontext() if state.folder is None else state.folder.given_back():
+        with kept_if_begun(state.folder):
             steps.start(state)
             steps.decompose(state)
             steps.quantise(state)
             steps.reconstruct(state)
     return Begun(state, number, known)
+
+
+def _fine_tuned(begun: Begun) -> Result:
+    """Fine-tune a run and end it.
+
+    Raises:
+        InputError: training diverged, or the result cannot be written.
+    """
+    with kept_if_begun(begun.state.folder):
+        steps.fine_tune(begun.state)
+        return end(begun)
 
 
 def end(begun: Begun) -> Result:

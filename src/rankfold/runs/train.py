@@ -15,6 +15,7 @@ from rankfold.progress import Progress
 from rankfold.runs import steps
 from rankfold.runs.baseline import GivenWeights, weights_digest
 from rankfold.runs.energy_record import EnergyOptions, dense_energy
+from rankfold.runs.folder import kept_if_begun
 from rankfold.runs.recipes import DENSE
 from rankfold.runs.refusals import check_captured
 from rankfold.runs.result import Result
@@ -101,22 +102,32 @@ def train_network(
         processes=processes,
         captured=captured,
     )
+    return _trained(state, Path(out), resume)
+
+
+def _trained(state: RunState, out: Path, resume: bool) -> Result:
+    """Train the network of a run in its folder.
+
+    Raises:
+        InputError: the folder holds something else, or training diverged.
+    """
     # No dense weights come before these: where others name them, the identity has nothing.
     content = common_identity(state, None)
-    content["weights"] = weights_digest(own)  # that the training begins with
-    number = claim(state, Path(out), content, resume)
+    content["weights"] = weights_digest(state.model)  # that the training begins with
+    number = claim(state, out, content, resume)
     known = finished(state)
     if known is not None:
         return known
-    # Already here: a folder under way says what it trains.
-    if state.folder is not None:
-        plan.save(state.folder.plan)
-    steps.fine_tune(state)
-    steps.evaluate(state)
-    parameters = sum(parameter.numel() for parameter in own.parameters())
-    state.parameters = parameters, parameters
-    state.reports = compress_(own, plan)  # nothing changes; each layer is reported
-    return recorded(state, number)
+    with kept_if_begun(state.folder):
+        # Already here: a folder under way says what it trains.
+        if state.folder is not None:
+            state.plan.save(state.folder.plan)
+        steps.fine_tune(state)
+        steps.evaluate(state)
+        parameters = sum(parameter.numel() for parameter in state.model.parameters())
+        state.parameters = parameters, parameters
+        state.reports = compress_(state.model, state.plan)  # nothing changes; each layer is reported
+        return recorded(state, number)
 
 
 def _dense_plan(network: Network, array: ArraySpec | Hardware, mapping: str | None) -> Plan:
