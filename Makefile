@@ -53,16 +53,16 @@ test-install:
 	test -d dist || $(MAKE) dist
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt scripts/test_install.sh $(PYTHONS)
 
-# The lowest versions that pyproject.toml allows, but for ONNX, which needs a newer torch than all else.
+# The lowest versions that pyproject.toml allows.
 test-lowest:
 	mkdir -p build
 	$(PYTHON) scripts/lowest_versions.py > build/lowest.txt
 	$(PYTHON) -m venv build/lowest
 	build/lowest/bin/python -m pip install --quiet --constraint build/lowest.txt \
-		--editable '.[search,channels,cluster,events]' pytest hypothesis
+		--editable '.[search,channels,cluster,events,onnx]' pytest hypothesis
 	build/lowest/bin/rankfold demo --epochs 1 --out build/lowest-demo
 	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -q -o filterwarnings= \
-		tests/lowrank tests/plan tests/mapping
+		tests/lowrank tests/plan tests/mapping tests/export/onnx
 
 clean:
 	rm -rf $(VENV) build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -2,15 +2,15 @@
 
     python scripts/lowest_versions.py > lowest.txt
 
-Of what we need, and of all extras but those of ONNX, documentation and development.
+Of what we need, and of all extras but those of documentation and development.
 """
 
 import re
 import tomllib
 from pathlib import Path
 
-# Tools, of which any version will do; and what needs a newer torch than all else.
-LATEST = {"dev", "docs", "onnx"}
+# Tools, of which any version will do.
+LATEST = {"dev", "docs"}
 REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)>=([0-9][0-9.]*)")
 
 

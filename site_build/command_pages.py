@@ -69,8 +69,8 @@ def _shown(actions: list[argparse.Action]) -> list[argparse.Action]:
 
 
 def _table(actions: list[argparse.Action]) -> list[str]:
-    rows = [f"| {_name(action)} | {_help(action)} | {_default(action)} |" for action in actions]
-    return ["| option | meaning | default |", "| --- | --- | --- |", *rows]
+    rows = [f"| {_name(action)} | {_help(action)}{_default(action)} |" for action in actions]
+    return ["| option | meaning |", "| --- | --- |", *rows]
 
 
 def _name(action: argparse.Action) -> str:
@@ -100,12 +100,15 @@ def _help(action: argparse.Action) -> str:
 
 
 def _default(action: argparse.Action) -> str:
+    """What an option is where it is not given, if its words do not say so themselves."""
     plain = (str, int, float)
+    if "default" in (action.help or ""):
+        return ""
     if action.default is argparse.SUPPRESS or isinstance(action.default, bool):
         return ""
     if not isinstance(action.default, plain):
         return ""
-    return f"`{action.default}`"
+    return f" (default `{action.default}`)"
 
 
 def _escaped(words: str) -> str:

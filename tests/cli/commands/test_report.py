@@ -24,3 +24,6 @@ def test_report_compares_runs_and_draws_them(finished, tmp_path, capsys):
         capsys, "report", finished, "--out", page, "--picture", tmp_path / "picture.gif"
     )
     assert "cannot read" in refuse(capsys, "report", tmp_path / "none", "--out", page)
+    (tmp_path / "notes.md").write_text("mine")
+    complaint = refuse(capsys, "report", tmp_path / "notes.md", "--out", page)
+    assert "notes.md is nothing that a report shows; give the folder of a finished run" in complaint

@@ -296,7 +296,11 @@ def test_robustness_draws_runs_side_by_side(finished, tmp_path, capsys, monkeypa
     assert "must be an option and its values, such as adc-bits=4,6,8" in refuse(
         capsys, *command, "--vary", "adc-bits"
     )
-    assert "what varies (=colour) must be one of adc_bits" in refuse(capsys, *command, "--vary", "colour=1")
+    complaint = refuse(capsys, *command, "--vary", "adc-bit=1")
+    assert (
+        "--vary (=adc-bit=1) must name one of adc-bits," in complaint
+        and "did you mean adc-bits?" in complaint
+    )
     for value in ("4.5", "nan", "inf"):
         assert f"adc_bits (={value}) must be a whole number" in refuse(
             capsys, *command, "--vary", f"adc-bits={value}"

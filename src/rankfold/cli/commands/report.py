@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 SWEEP = "robustness.csv"  # in the folder of a sweep
 
+SHOWN = (
+    "the folder of a finished run, a plan.json, what `rankfold chip --json` printed, a result of `rankfold "
+    "simulate`, the folder or table of `rankfold robustness`"
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
@@ -24,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="PATH",
-        help="any of these: the folder of a finished run, a plan.json, what `rankfold chip --json` printed, "
-        "a result of `rankfold simulate`, the folder or table of `rankfold robustness`",
+        help=f"any of these: {SHOWN}",
     )
     parser.add_argument(
         "--out",
@@ -85,10 +89,12 @@ def _read(path: Path) -> Thing:
         return _run(path)
     if path.suffix == ".csv":
         return read_sweep(path, path.stem)
-    if path.suffix != ".json":
-        # Not there, or nothing that is known: what is missing of a run is the complaint.
-        return _run(path)
-    return _from_json(path)
+    if path.suffix == ".json":
+        return _from_json(path)
+    if path.is_file():
+        raise InputError(f"{path} is nothing that a report shows; give {SHOWN}")
+    # Not there: what is missing of a run is the complaint.
+    return _run(path)
 
 
 def _run(folder: Path) -> Run:

@@ -11,7 +11,7 @@ from rankfold.cli.arguments.arrays import add_array, add_chips, add_non_idealiti
 from rankfold.cli.arguments.models import add_trust
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
 from rankfold.cli.arguments.values import age
-from rankfold.errors import InputError
+from rankfold.errors import InputError, did_you_mean
 from rankfold.records.text_table import format_table
 
 if TYPE_CHECKING:
@@ -109,8 +109,10 @@ def varied_values(text: str) -> tuple[str, tuple[float, ...]]:
     """Read `adc-bits=4,6,8` as the name of an option and its values.
 
     Raises:
-        InputError: it is no such text.
+        InputError: it is no such text, or names what does not vary.
     """
+    from rankfold.runs.robustness import VARIED
+
     name, equals, listed = text.partition("=")
     name = name.replace("-", "_")
     # Drift is a time, with a unit.
@@ -126,4 +128,8 @@ def varied_values(text: str) -> tuple[str, tuple[float, ...]]:
         values = []
     if not equals or not values:
         raise InputError(f"--vary (={text}) must be an option and its values, such as adc-bits=4,6,8")
+    if name not in VARIED:
+        known = [field.replace("_", "-") for field in VARIED]
+        meant = did_you_mean(name.replace("_", "-"), known)
+        raise InputError(f"--vary (={text}) must name one of {', '.join(known)}{meant}")
     return name, tuple(values)

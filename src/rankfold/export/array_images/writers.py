@@ -283,6 +283,13 @@ def _same(writer: ProgramWriter, node: fx.Node, args: Arguments) -> str:
     return writer.name(args[0])
 
 
+def _copied(writer: ProgramWriter, node: fx.Node, args: Arguments) -> str | None:
+    """A copy, as older torch has it where a type is asked for that the values have already."""
+    if args[0].meta["val"].dtype != node.meta["val"].dtype:
+        return None
+    return writer.name(args[0])
+
+
 WRITERS: dict[str, WriteStep] = {
     "on_arrays": _layer,
     "_native_batch_norm_legit_no_training": _batch_norm,
@@ -316,6 +323,7 @@ WRITERS: dict[str, WriteStep] = {
     "permute": _permute,
     "cat": _concat,
     "clone": _same,
+    "_to_copy": _copied,
     "alias": _same,
     "as_strided": _as_strided,
 }

@@ -26,6 +26,10 @@ from rankfold.nn.swap import swap_
 from rankfold.workload.onnx.file import OnnxFile
 from rankfold.workload.onnx.save import LARGEST_FILE, save_onnx
 
+# Without a bound older torch (2.7) takes batches as long as the end of an open slice for exceptions, and
+# refuses to export a network that slices anything.
+LARGEST_BATCH = 2**31 - 1
+
 Example = tuple[int, int, int] | Tensor | Sequence[Any] | Mapping[str, Any]
 
 
@@ -100,7 +104,7 @@ class _Inputs:
 
 def _batch(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return {0: torch.export.Dim("batch")}
+        return {0: torch.export.Dim("batch", max=LARGEST_BATCH)}
     return None
 
 
