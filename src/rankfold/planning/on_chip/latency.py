@@ -88,6 +88,8 @@ def longest_path(network: Network, graph: TaskGraph, layers: Sequence[str]) -> t
         if task.layer is not None:
             # A larger window needs more rows than that of a single one.
             needed = rows_read(network.layers[task.layer], 1, rows)[0][0]
+            if network.layers[task.layer].weight not in number_of:
+                needed = min(needed, 1)  # it may be left out, and another layer read its source
         else:
             reading = next(one for one in task.reads if one.source == source)
             needed = reading.needs[min(needed, len(reading.needs)) - 1]
