@@ -1,7 +1,8 @@
-"""What training without labels is worth: the shipped float ResNet-20 under plans, before and after it.
+"""What training without labels is worth: a shipped float network under plans, before and after it.
 
-Usage: python benchmarks/reconstruction.py --data path/to/cifar10 --plans FILE ... [--images 512]
-    [--steps 400] [--test 10000] [--threads 1] [--seed 0] [--out results/unlabelled/reconstruction.csv]
+Usage: python benchmarks/reconstruction.py --data path/to/cifar10 --plans FILE ... [--network wrn16-4]
+    [--images 512] [--steps 400] [--test 10000] [--threads 1] [--seed 0]
+    [--out results/unlabelled/reconstruction.csv]
 
 For each plan: accuracy on the first test images of the dense float network, of the network that is compressed
 and quantised on `--images` training images, and of that network after `reconstruct_` on the same images,
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import torch
 from measured_rows import Rows, commit
-from shipped_network import add_options, subject
+from shipped_network import NETWORKS, add_options, subject
 
 from rankfold import Plan, compress_, evaluate, quantise_, reconstruct_
 from rankfold.cli.words.progress import Bars
@@ -37,7 +38,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_options(parser)
-    parser.add_argument("--plans", type=Path, nargs="+", required=True, help="files of plans for ResNet-20")
+    parser.add_argument("--network", choices=sorted(NETWORKS), default="resnet20")
+    parser.add_argument("--plans", type=Path, nargs="+", required=True, help="files of plans for the network")
     parser.add_argument("--images", type=int, default=512, help="training images, whose labels are not read")
     parser.add_argument("--steps", type=int, default=400, help="of each block")
     parser.add_argument("--seed", type=int, default=0)
