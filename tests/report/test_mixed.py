@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -109,7 +110,9 @@ def test_a_chip_is_drawn_as_its_own_page_draws_it(files):
         drawn = floor_plan(Floor.of(found, found.pipeline))
         assert drawn is not None and floor_plan(again) == drawn
         section = chip_section(chip_result(files["chip-a"], printed, "a"))
-        assert section.charts[0] == ("Floor plan", drawn)
+        title, chart = section.charts[0]
+        assert title == "Floor plan" and replace(chart, table=None) == drawn
+        assert len(chart.table.rows) == len(again.there.cores)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +179,7 @@ def test_a_plan_that_cannot_be_counted_says_why():
         ("a.json", '{"ideal": 2, "accuracies": [], "chosen": {}}', "is not what rankfold simulate writes"),
         ("a.csv", "run,varied\na,b\n", "is no table of rankfold robustness"),
         ("a.csv", "run,varied\n", "it has no row"),
-        ("a.txt", "", "cannot read"),
+        ("a.txt", "", "a.txt is nothing that a report shows"),
     ],
 )
 def test_one_sentence_for_what_is_none_of_these(name, content, complaint, tmp_path, capsys):

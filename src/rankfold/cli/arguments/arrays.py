@@ -66,24 +66,7 @@ def add_array(parser: argparse.ArgumentParser) -> None:
 def add_precision(parser: argparse.ArgumentParser) -> None:
     """Add bits of weights and inputs, and the cells, DACs and driven rows of real arrays."""
     add_bits(parser, None, "of weights and inputs, 1 to 8 (first and last 8)")
-    parser.add_argument(
-        "--cell-bits", type=int, metavar="N", help="bits a cell stores (default: a whole weight)"
-    )
-    parser.add_argument(
-        "--coding", choices=CODINGS, help=f"of signed weights (default {DEFAULT_HARDWARE.array.coding})"
-    )
-    parser.add_argument(
-        "--dac-bits", type=int, metavar="N", help="input bits driven at once (default: a whole input)"
-    )
-    parser.add_argument(
-        "--rows-driven", type=int, metavar="N", help="rows of an array driven at once (default: all)"
-    )
-    parser.add_argument(
-        "--converts",
-        choices=CONVERSIONS,
-        help=f"what an ADC sees: sums of columns, or differences of two (default "
-        f"{DEFAULT_HARDWARE.array.converts})",
-    )
+    add_cells(parser)
 
 
 def add_bits(parser: argparse.ArgumentParser, default: Any, what: str) -> None:
@@ -202,27 +185,31 @@ def add_chips(parser: argparse.ArgumentParser, what: str) -> None:
     also_called(parser, option, "--repeats")
 
 
-def add_cells(parser: Any, default: str, of: str = "") -> None:
-    """Add `--cell-bits`, `--coding` and `--dac-bits` to a parser or a group of arguments.
+def add_cells(parser: Any, default: str | None = None, of: str = "") -> None:
+    """Add cells, DACs, driven rows and what is converted to a parser or a group of arguments.
 
     Args:
         parser: what they are added to.
-        default: what holds where they are not given, in words.
+        default: what holds where they are not given, in words; None: the default array's.
         of: what they are of, before each description.
     """
-    parser.add_argument("--cell-bits", type=int, metavar="N", help=f"{of}bits a cell stores ({default})")
-    parser.add_argument("--coding", choices=CODINGS, help=f"{of}of signed weights ({default})")
-    parser.add_argument(
-        "--dac-bits", type=int, metavar="N", help=f"{of}input bits driven at once ({default})"
-    )
-    parser.add_argument(
-        "--rows-driven", type=int, metavar="N", help=f"{of}rows of an array driven at once ({default})"
-    )
-    parser.add_argument(
-        "--converts",
-        choices=CONVERSIONS,
-        help=f"{of}what an ADC sees: sums of columns, or differences of two ({default})",
-    )
+    usual = DEFAULT_HARDWARE.array
+    for name, choices, words, otherwise in (
+        ("--cell-bits", None, "bits a cell stores", "default: a whole weight"),
+        ("--coding", CODINGS, "of signed weights", f"default {usual.coding}"),
+        ("--dac-bits", None, "input bits driven at once", "default: a whole input"),
+        ("--rows-driven", None, "rows of an array driven at once", "default: all"),
+        (
+            "--converts",
+            CONVERSIONS,
+            "what an ADC sees: sums of columns, or differences of two",
+            f"default {usual.converts}",
+        ),
+    ):
+        kind: dict[str, Any] = {"type": int, "metavar": "N"}
+        if choices is not None:
+            kind = {"choices": choices}
+        parser.add_argument(name, help=f"{of}{words} ({default or otherwise})", **kind)
 
 
 def chosen_hardware(options: argparse.Namespace, planned: Plan | None = None) -> Hardware:

@@ -65,7 +65,7 @@ def _pipeline(run: ChipRun, pipeline: Pipeline) -> dict[str, Any]:
     there = floor.there
     return {
         "plan": floor_plan(floor),
-        "cores": tables.core_table(run.chip, there),
+        "cores": tables.core_table(floor),
         "timeline": timeline(run, pipeline, there),
         "stream": stream(run, pipeline, there),
         "tasks": tables.task_table(run, pipeline, there),

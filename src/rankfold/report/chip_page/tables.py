@@ -7,7 +7,7 @@ from rankfold.chip.energy import ARRAYS, array_energy
 from rankfold.chip.layer_by_layer import LayerByLayer
 from rankfold.chip.run import NS, ChipRun, Pipeline
 from rankfold.chip.traffic import THE_BUS
-from rankfold.machine import ChipSpec
+from rankfold.report.chip_page.floor import Floor
 from rankfold.report.chip_page.layers import Residents
 from rankfold.report.chip_page.links import Links, at
 from rankfold.report.numbers import DASH, GAP, count, nanojoules, percent
@@ -92,12 +92,12 @@ def task_table(run: ChipRun, pipeline: Pipeline, there: Residents) -> Table:
     return table(headers, rows, [1, 5])
 
 
-def core_table(chip: ChipSpec, there: Residents) -> Table:
+def core_table(floor: Floor) -> Table:
     """Every core that holds anything, the fullest buffer first."""
     rows = []
-    fullest = sorted(there.cores.items(), key=lambda item: (-item[1].buffered, item[0]))
+    fullest = sorted(floor.there.cores.items(), key=lambda item: (-item[1].buffered, item[0]))
     for core, content in fullest:
-        row, column = chip.place(core)
+        row, column = floor.place(core)
         layers = [f"{part.layer.number} {part.layer.name} ({part.arrays})" for part in content.layers]
         layers += [f"{name} (joined here)" for name in content.joins]
         rows.append(
@@ -105,13 +105,13 @@ def core_table(chip: ChipSpec, there: Residents) -> Table:
                 str(core),
                 f"{row},{column}",
                 ", ".join(layers),
-                f"{content.arrays} of {chip.cores.arrays}",
+                f"{content.arrays} of {floor.arrays}",
                 f"{content.buffered:,.0f}",
-                percent(content.buffered / chip.buffer.size, 0),
+                percent(content.buffered / floor.buffer, 0),
             ]
         )
     headers = ["core", "row, column", "holds (arrays)", "arrays in use", "buffer holds, bytes", "of its size"]
-    if chip.interconnect.kind == "bus":
+    if floor.is_bus:
         headers[1] = "place"
     return table(headers, rows, [2])
 

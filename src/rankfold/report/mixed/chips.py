@@ -17,6 +17,7 @@ from rankfold.report.charts.rows import BAR, rows_svg
 from rankfold.report.chip_page.floor import Floor, floor_from_json
 from rankfold.report.chip_page.floor_plan import floor_plan
 from rankfold.report.chip_page.shares import shares_chart
+from rankfold.report.chip_page.tables import core_table
 from rankfold.report.mixed.section import Row, Section
 from rankfold.report.numbers import GAP, count, nanojoules, percent
 from rankfold.report.palette import BLUE
@@ -80,9 +81,11 @@ def chip_section(result: ChipResult) -> Section:
         ("Energy of an image", replace(energy_chart, table=_shares(energy, "nJ"))),
         ("Area", replace(area_chart, table=_shares(content["area_by_part_mm2"], "mm²"))),
     ]
-    plan = result.floor and floor_plan(result.floor)
-    if plan:
-        charts.insert(0, ("Floor plan", plan))
+    if result.floor is not None:
+        plan = floor_plan(result.floor)
+        # Of too many cores there is none.
+        if plan is not None:
+            charts.insert(0, ("Floor plan", replace(plan, table=core_table(result.floor))))
     tasks = content.get("tasks", [])
     if tasks:
         charts.append(("One image on its way", _timeline(tasks)))
