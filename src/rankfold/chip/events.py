@@ -112,7 +112,11 @@ class _Run:
         self._done: dict[int, float] = {}
 
     def finish(self, images: int) -> Executed:
-        """Run until all images are done."""
+        """Run until all images are done.
+
+        Raises:
+            RankfoldError: a buffer is too small for what waits in it, so that nothing goes on.
+        """
         last = [index for index, readers in enumerate(self._readers) if not readers]
         left = Counter({image: len(last) for image in range(images)})
         for index in range(len(self.graph.tasks)):

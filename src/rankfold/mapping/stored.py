@@ -23,7 +23,7 @@ RowPiece = tuple[int, Lines, Array]  # block, its lines, and which pixels of the
 
 @dataclass(frozen=True)
 class StoredMatrix(DiagonalBlocks):
-    """The matrix of one window and one block of channels, in tiles; made of the same as its blocks."""
+    """The matrix of one window and one block of channels, in tiles; attributes are those of its blocks."""
 
     @cached_property
     def tile_count(self) -> int:

@@ -28,9 +28,7 @@ from rankfold.planning.exact import (
 )
 from rankfold.planning.exact.quantities import spoken
 from rankfold.planning.explain import explained
-from rankfold.planning.request import (
-    usual_objective,
-)
+from rankfold.planning.request import usual_objective
 from rankfold.progress import Progress
 from rankfold.runs.baseline import weights_digest
 from rankfold.workload import Network

@@ -24,12 +24,7 @@ from rankfold.planning.changeable import open_slots, windows_of, with_widths
 from rankfold.planning.channels import in_order, with_channels
 from rankfold.planning.choices import layer_choices
 from rankfold.planning.data import PlanningData, default_images, digest_of, planning_data
-from rankfold.planning.exact import (
-    CYCLES,
-    LOSS,
-    Budget,
-    LayerChoices,
-)
+from rankfold.planning.exact import CYCLES, LOSS, Budget, LayerChoices
 from rankfold.planning.exact.budget import limits_of
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.linked import with_dependents

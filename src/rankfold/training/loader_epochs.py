@@ -107,6 +107,9 @@ def look_at(batches: Iterable[Any], what: str, classes: int | None) -> Seen:
         batches: as the user gives them.
         what: what they are called.
         classes: how many there are; None: the targets have to show it.
+
+    Raises:
+        InputError: they can be gone through only once, are none, or one has no classes of its samples.
     """
     check_iterable(batches, what)
     if isinstance(batches, Iterator):

@@ -33,11 +33,7 @@ from rankfold.cli.commands.plan_chip import (
     solved_on_chip,
     tell,
 )
-from rankfold.cli.commands.plan_forecast import (
-    add_forecast,
-    forecast,
-    learnt_outcomes,
-)
+from rankfold.cli.commands.plan_forecast import add_forecast, forecast, learnt_outcomes
 from rankfold.cli.commands.plan_mappings import add_mappings_only, run_mappings
 from rankfold.cli.commands.plan_problem import problem_of, traded_by_front
 from rankfold.cli.commands.plan_search import add_search, run_search, search_options
@@ -49,7 +45,7 @@ from rankfold.planning.exact.quantities import spoken
 from rankfold.planning.exact.widths import BitChoices
 
 if TYPE_CHECKING:
-    from rankfold.machine import Hardware
+    from rankfold.machine import ChipSpec, Hardware
     from rankfold.planning import Planning, PlanningProblem
     from rankfold.planning.forecast.forecaster import Forecast
     from rankfold.progress import Progress
@@ -78,20 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_calibration_images(
         parser, "training images to calibrate on (default 512, or 32 where they are larger than 64x64)"
     )
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the plan (default plan.json; not with --pareto alone)"
-    )
-    parser.add_argument(
-        "--pareto",
-        type=Path,
-        metavar="DIR",
-        help="write the whole front: front.csv, front.html, and front.svg where it trades one cost",
-    )
-    parser.add_argument(
-        "--front",
-        metavar="NAME,...",
-        help="what the front trades for predicted loss, one or two of those of --budget (default cycles)",
-    )
+    _add_files(parser)
     add_allocation(parser)
     add_mappings_only(parser)
     add_uniform(parser)
@@ -110,6 +93,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(
         run=run, interrupted="the same command begins anew; with --search and --study it goes on"
+    )
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the plan (default plan.json; not with --pareto alone)"
+    )
+    parser.add_argument(
+        "--pareto",
+        type=Path,
+        metavar="DIR",
+        help="write the whole front: front.csv, front.html, and front.svg where it trades one cost",
+    )
+    parser.add_argument(
+        "--front",
+        metavar="NAME,...",
+        help="what the front trades for predicted loss, one or two of those of --budget (default cycles)",
     )
 
 
@@ -156,6 +156,11 @@ def run(options: argparse.Namespace) -> int:
         )
     if options.allocation == ALDS:
         return run_alds(options)
+    return _run_on_data(options, chip)
+
+
+def _run_on_data(options: argparse.Namespace, chip: ChipSpec | None) -> int:
+    """Plan by predicted losses, or search."""
     # Shares such as 40 % become numbers when the dense network is known.
     budgets = given_budgets(options)
     limited = bool(budgets) or options.max_drop is not None or options.max_loss is not None

@@ -103,7 +103,8 @@ class OnnxGraph(nn.Module):
         values: dict[str, Value] = dict(zip(self.input_names, positional, strict=False))
         values.update(named)
         if len(positional) + len(named) != len(self.input_names) or values.keys() != set(self.input_names):
-            told = ", ".join([*map(str, range(1, len(positional) + 1)), *named]) or "none"
+            unnamed = [f"{len(positional)} without a name"] if positional else []
+            told = ", ".join([*unnamed, *named]) or "none"
             raise InputError(
                 f"the network takes inputs called {', '.join(self.input_names)}, and is given {told}; give "
                 "all of them, by these names or in this order"

@@ -149,6 +149,9 @@ class Knapsack:
 
         Totals are summed again from the candidates, never taken from a solver. A choice that the tolerance of
         HiGHS let through is cut off by covers, and the problem is solved anew (see above).
+
+        Raises:
+            InputError: a limit is finer than the solver's tolerance.
         """
         left = self._reachable(limits)
         if left is None:
