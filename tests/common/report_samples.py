@@ -13,7 +13,8 @@ from rankfold.plan import LowRank, Method, Plan, Quantise, uniform_plan, weights
 from rankfold.report import method_name
 from rankfold.report.runs import Run
 from rankfold.runs.energy_record import EnergyRecord
-from rankfold.runs.result import Accuracies, DataInfo, LayerResult, Result
+from rankfold.runs.layer_result import LayerResult
+from rankfold.runs.result import Accuracies, DataInfo, Result
 from rankfold.training.epoch_record import EpochRecord
 from rankfold.training.recipe import Recipe
 from rankfold.workload import Network, zoo_network

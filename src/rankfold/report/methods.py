@@ -17,7 +17,8 @@ from rankfold.report.palette import GREEN, GREY, Shades
 if TYPE_CHECKING:
     from rankfold.plan.kinds import LayerKind
     from rankfold.report.runs import Run
-    from rankfold.runs.result import LayerResult, Result
+    from rankfold.runs.layer_result import LayerResult
+    from rankfold.runs.result import Result
 
 COLOUR = re.compile(r"#[0-9a-f]{6}")
 

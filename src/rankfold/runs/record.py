@@ -19,11 +19,10 @@ from rankfold.nn.masked import masks_of
 from rankfold.plan.layer import LayerPlan
 from rankfold.runs.energy_record import planned_energy
 from rankfold.runs.folder import save_history
+from rankfold.runs.layer_result import Counts, LayerResult
 from rankfold.runs.result import (
     Accuracies,
-    Counts,
     DataInfo,
-    LayerResult,
     MetricResult,
     ReconstructionResult,
     Result,

@@ -57,29 +57,22 @@ def simulate_run(
     network = simulate(loaded.model, plan, chosen, digital=wanted.digital, seed=wanted.seed)
     chips = Chips(loaded, network, wanted.seed, progress or Silent())
     file = _claimed(out, _identity(wanted, hardware, plan, loaded), resume)
-    test = loaded.data.test
-    images = test
-    if wanted.images is not None:
-        images = test.sample(wanted.images, wanted.seed)
-    # Each part is known by its name in the file, whatever was done before it in this process or another.
-    # On the same images as the chips: the difference is then of the arrays alone.
+    images = _images(loaded, wanted.images, wanted.seed)
+    # Each part is known by its name in the file, whatever was done before it in this process or another. On
+    # the same images as the chips: the difference is then of the arrays alone.
     ideal = file.once("ideal", partial(chips.ideal_accuracy, images))
-    accuracies = []
-    for chip in range(wanted.chips(chosen)):
-        classify = partial(chips.accuracy, chip, images, f"chip {chip + 1}/{wanted.chips(chosen)}")
-        accuracies.append(file.once(f"chip {chip}", classify))
+    accuracies = _on_chips(chips, images, wanted.chips(chosen), file)
     layers: tuple[LayerErrors, ...] = ()
-    layer_ideal = None
-    layer_images = 0
+    layer_ideal, layer_images = None, 0
     if wanted.layer_images:
         # Fewer images, since each layer alone takes a pass over them; so they have an ideal run of their own.
-        some = test.sample(wanted.layer_images, wanted.seed)
+        some = _images(loaded, wanted.layer_images, wanted.seed)
         layer_images = len(some)
         layer_ideal = file.once("layers ideal", partial(chips.ideal_accuracy, some))
         layers = _layers(chips, some, file)
     result = Simulation(
         ideal=ideal,
-        accuracies=tuple(accuracies),
+        accuracies=accuracies,
         layers=layers,
         layer_ideal=layer_ideal,
         images=len(images),
@@ -107,6 +100,22 @@ def _claimed(out: str | Path | None, identity: dict[str, Any], resume: bool) -> 
         path = Path(out)
     validator = schema_validator("rankfold.runs", "simulation.schema.json")
     return PartsFile.claim(path, TYPE, identity, resume, validator)
+
+
+def _images(loaded: LoadedRun, count: int | None, seed: int) -> ImageSplit:
+    """So many test images; None: all."""
+    if count is None:
+        return loaded.data.test
+    return loaded.data.test.sample(count, seed)
+
+
+def _on_chips(chips: Chips, split: ImageSplit, count: int, file: PartsFile) -> tuple[float, ...]:
+    """The accuracy on each of so many chips, a part of its own."""
+    found = []
+    for chip in range(count):
+        classify = partial(chips.accuracy, chip, split, f"chip {chip + 1}/{count}")
+        found.append(file.once(f"chip {chip}", classify))
+    return tuple(found)
 
 
 def _layers(chips: Chips, split: ImageSplit, file: PartsFile) -> tuple[LayerErrors, ...]:

@@ -10,7 +10,7 @@ from rankfold.report.runs import Run
 
 if TYPE_CHECKING:
     from rankfold.plan import LayerPlan
-    from rankfold.runs.result import LayerResult
+    from rankfold.runs.layer_result import LayerResult
 
 
 def arrays_chart(runs: Sequence[Run]) -> Chart | None:

@@ -17,7 +17,7 @@ from rankfold.report.tables import Table, table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from rankfold.runs.result import LayerResult
+    from rankfold.runs.layer_result import LayerResult
 
 DESCRIBE = "Error of the weights of every decomposed or pruned layer"
 # Of a row's height, from the first run's dots to the last one's.
