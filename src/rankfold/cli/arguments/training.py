@@ -35,8 +35,10 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, rate: float, data
         rate: the default peak learning rate.
         data_needed: whether `--data` must be given.
     """
-    help_ = DATA_HELP if data_needed else UNLABELLED_HELP
-    parser.add_argument("--data", required=data_needed, metavar="DATA", help=help_)
+    what, learnt = DATA_HELP, ""
+    if not data_needed:
+        what, learnt = UNLABELLED_HELP, f"; {UNLABELLED_RATE} with --distil-unlabelled"
+    parser.add_argument("--data", required=data_needed, metavar="DATA", help=what)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--epochs",
@@ -46,7 +48,6 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, rate: float, data
         help=f"passes over the training images (default {epochs})",
     )
     parser.add_argument("--batch", type=int, default=128, metavar="N", help="images per step (default 128)")
-    learnt = "" if data_needed else f"; {UNLABELLED_RATE} with --distil-unlabelled"
     parser.add_argument(
         "--rate", type=float, metavar="X", help=f"peak learning rate (default {rate}{learnt})"
     )
@@ -58,6 +59,21 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, rate: float, data
         choices=("crop-flip", "crop", "none"),
         help="default crop-flip; digits are never flipped",
     )
+    _add_steps(parser)
+    add_image_size(parser)
+    parser.add_argument(
+        "--stream",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="decode images while training, or all of them before (default: while training where the decoded "
+        "images would be larger than a quarter of the memory)",
+    )
+    add_device(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with the run that DIR holds")
+
+
+def _add_steps(parser: argparse.ArgumentParser) -> None:
+    """How training steps are computed."""
     parser.add_argument(
         "--precision",
         default="auto",
@@ -71,16 +87,6 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, rate: float, data
         help="send each training step to the GPU as one CUDA graph, with the images kept there; the same "
         "results but for rounding",
     )
-    add_image_size(parser)
-    parser.add_argument(
-        "--stream",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="decode images while training, or all of them before (default: while training where the decoded "
-        "images would be larger than a quarter of the memory)",
-    )
-    add_device(parser)
-    parser.add_argument("--resume", action="store_true", help="go on with the run that DIR holds")
 
 
 def add_calibration_images(parser: argparse.ArgumentParser, what: str) -> None:

@@ -97,6 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
+    """The plan and the front that are written."""
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the plan (default plan.json; not with --pareto alone)"
     )
