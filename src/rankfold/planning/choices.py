@@ -11,7 +11,7 @@ from rankfold.planning.exact import LayerChoices
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.layer_losses import dense_weight
-from rankfold.planning.layer_runners import LayerRunner, LayerThreads, inputs_of
+from rankfold.planning.layer_runners import LayerRunner, LayerThreads, studied_inputs
 from rankfold.planning.layer_work import LayerWork
 from rankfold.planning.statistics import LayerStatistics
 from rankfold.progress import Progress
@@ -44,13 +44,13 @@ def layer_choices(
 
     def work(slot: LayerSlot) -> LayerWork:
         weight = None
-        if inputs_of(slot):
+        if studied_inputs(slot):
             weight = dense_weight(model.get_submodule(slot.name))
         return LayerWork(slot, weight, known.of(slot.name), costing, tuple(budgeted))
 
     # What takes longest begins first, so that all threads end at much the same time.
     # The factorisations of a layer grow with the cube of its n inputs.
-    order = sorted(slots, key=inputs_of, reverse=True)
+    order = sorted(slots, key=studied_inputs, reverse=True)
     choices: dict[str, LayerChoices] = {}
     with closing((runner or LayerThreads(threads))(work, order)) as found:
         for layer in found:

@@ -91,11 +91,11 @@ def in_threads(
 
 def memory_of(slot: LayerSlot) -> int:
     """Bytes that a layer takes while its candidates are found, about."""
-    return MATRICES * 8 * slot.shape.groups * inputs_of(slot) ** 2
+    return MATRICES * 8 * slot.shape.groups * studied_inputs(slot) ** 2
 
 
-def inputs_of(slot: LayerSlot) -> int:
-    """n of a layer, with which the time that it takes grows; 0 for one that stays dense, with its bits."""
+def studied_inputs(slot: LayerSlot) -> int:
+    """n of a layer that is studied, with which the time that it takes grows; 0: it stays as it is."""
     if slot.why_dense and slot.widths is None:
         return 0
     return slot.shape.n

@@ -14,7 +14,7 @@ from rankfold.planning.exact.candidate import LOSS, Candidate, Choices, is_large
 from rankfold.planning.exact.linked import least
 from rankfold.planning.exact.quantities import KNOWN, QUANTITIES, spoken
 from rankfold.planning.exact.units import in_units
-from rankfold.planning.exact.within_sums import Knapsack, Limits, Solution, most, too_fine
+from rankfold.planning.exact.within_sums import Knapsack, Limits, Solution, most_within, too_fine
 
 GOALS = (LOSS, *QUANTITIES)
 
@@ -106,7 +106,9 @@ def _least_of_largest(choices: Choices, sums: Limits, goal: str) -> Solution | N
 
 def _each_within(choices: Choices, name: str, limit: float) -> list[list[Candidate]]:
     """The candidates that alone do not exceed a limit; none may be left of a layer."""
-    return [[candidate for candidate in layer if candidate.cost(name) <= most(limit)] for layer in choices]
+    return [
+        [candidate for candidate in layer if candidate.cost(name) <= most_within(limit)] for layer in choices
+    ]
 
 
 def _out_of_reach(choices: Choices, limits: Limits) -> str:
@@ -120,7 +122,7 @@ def _out_of_reach(choices: Choices, limits: Limits) -> str:
         fewest = least(choices, name)
         if math.isinf(fewest):
             return "no plan is allowed: layers need others to read fewer channels than these can"
-        if fewest <= most(limit):
+        if fewest <= most_within(limit):
             continue
         wanted = _amount(name, limit)
         reached = _amount(name, fewest)
@@ -138,7 +140,7 @@ def _out_of_reach(choices: Choices, limits: Limits) -> str:
     if others and nearest is None:
         return f"no plan keeps all budgets together: {within} cannot be had at once"
     # It can be kept after all, of which the solver lost sight.
-    if nearest is None or nearest.value <= most(limits[first]):
+    if nearest is None or nearest.value <= most_within(limits[first]):
         raise too_fine(first)
     return (
         f"no plan keeps all budgets together: with {within}, the {_few(first)} that can be reached is "

@@ -142,7 +142,7 @@ class Knapsack:
             return self.solve(limits, next(iter(limits))) is not None
         # Of one sum the least can be had, of none there has to be a choice at all.
         (name,) = limits or (LOSS,)
-        return least(self.choices, name) <= most(limits.get(name, sys.float_info.max))
+        return least(self.choices, name) <= most_within(limits.get(name, sys.float_info.max))
 
     def solve(self, limits: Limits, goal: str) -> Solution | None:
         """The best choice, or None where there is none; goal and limits are sums.
@@ -160,7 +160,7 @@ class Knapsack:
             ((name, limit),) = limits.items()
             chosen = left._within_one(name, limit, goal)
             # Of sums on the very edge of the limit its own rounding decides.
-            if chosen is not None and total(chosen, name) <= most(limit):
+            if chosen is not None and total(chosen, name) <= most_within(limit):
                 value = total(chosen, goal)
                 return Solution(chosen, goal, value, value)
         wanted = left._amounts(goal)
@@ -170,7 +170,7 @@ class Knapsack:
             if result is None:
                 return None
             chosen = left._taken(result.x)
-            exceeded = [name for name, limit in limits.items() if total(chosen, name) > most(limit)]
+            exceeded = [name for name, limit in limits.items() if total(chosen, name) > most_within(limit)]
             if not exceeded:
                 return _proven(chosen, goal, wanted, result.mip_dual_bound)
             constraints += [left._cover(chosen, name, limits[name]) for name in exceeded]
@@ -184,7 +184,7 @@ class Knapsack:
             return None
         leasts = np.array([unit.amounts.min(axis=0) for unit in joined])  # (U, 2)
         # Sums of what is counted are exact; those of all else are rounded.
-        room = most(limit) - math.fsum(leasts[:, 0])
+        room = most_within(limit) - math.fsum(leasts[:, 0])
         if _is_counted(name):
             room = np.floor(room)
         else:
@@ -205,7 +205,7 @@ class Knapsack:
             kept = np.ones(len(left.candidates), dtype=bool)
             for name, limit in limits.items():
                 amounts = left._amounts(name)
-                room = most(limit) - amounts.least
+                room = most_within(limit) - amounts.least
                 kept &= amounts.above <= room + ROUNDING * limit
             if kept.all():
                 return left
@@ -226,7 +226,7 @@ class Knapsack:
         for name, limit in limits.items():
             amounts = self._amounts(name)
             # What is left of the limit when every layer has its least.
-            room = most(limit) - amounts.least
+            room = most_within(limit) - amounts.least
             unit = _unit(amounts.above, max(_smallest(name, 0.0), room / PARTS))
             row = csr_array(amounts.above[None] / unit)  # (1, K)
             constraints.append(LinearConstraint(row, -np.inf, room / unit))
@@ -264,7 +264,7 @@ class Knapsack:
         for layer in np.argsort(least - own, kind="stable"):
             amounts[layer] = own[layer]
             covering[layer] = True
-            if math.fsum(amounts) > most(limit):
+            if math.fsum(amounts) > most_within(limit):
                 break
         row = covering[self.layer_of] & (costs >= own[self.layer_of])  # (K,)
         return LinearConstraint(csr_array(row[None].astype(float)), -np.inf, float(covering.sum() - 1))
@@ -304,7 +304,7 @@ class Knapsack:
         return _Amounts(above, math.fsum(least), _unit(above, _smallest(name, SMALLEST)))
 
 
-def most(limit: float) -> float:
+def most_within(limit: float) -> float:
     """What sums may come to within a limit."""
     return limit * (1 + SLACK)
 
