@@ -10,6 +10,7 @@ from common.layer_sorts import ARRAY, every_sort, low_rank_plan
 from common.made_up import random_choices
 from common.report_samples import run
 from rankfold.chip.best import run_on_chip
+from rankfold.cli.words.chip_run import chip_run_to_json
 from rankfold.machine import load_chip
 from rankfold.mapping import map_layer
 from rankfold.plan import LayerPlan, LowRankLayer, uniform_plan
@@ -18,7 +19,7 @@ from rankfold.report import write_report
 from rankfold.report.chip_page.page import write_chip_page
 from rankfold.report.mapper.choices import network_choices
 from rankfold.report.mapper.page import write_mapper
-from rankfold.report.mixed.chips import ChipResult
+from rankfold.report.mixed.chips import chip_result
 from rankfold.report.mixed.page import write_mixed
 from rankfold.report.mixed.plans import PlannedNetwork, plan_costs
 from rankfold.report.pareto.surface import write_surface
@@ -47,7 +48,8 @@ def pages(tmp_path_factory):
     write_front(folder / "front", front(plan_choices()), "net", ARRAY, [layer[0] for layer in plan_choices()])
     write_surface(folder / "surface", found, "net", ARRAY, [layer[0] for layer in found.choices])
     planned = PlannedNetwork("plan", plan, plan_costs(network, plan))
-    chip = ChipResult("chip", json.loads(json.dumps(on_chip.to_json())))
+    printed = json.loads(json.dumps(chip_run_to_json(on_chip, None)))
+    chip = chip_result(folder / "chip.json", printed, "chip")
     write_mixed(folder / "mixed.html", [planned, chip])
     named = {path.stem: path for path in folder.glob("*.html")}
     return named | {name: folder / name / "front.html" for name in ("front", "surface")}
