@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.chips import chip, networks
-from rankfold.chip.best import FIGURES, run_as_planned, run_on_chip
+from rankfold.chip.best import FIGURES, OBJECTIVES, run_as_planned, run_on_chip
 from rankfold.chip.check import check_schedule
 from rankfold.chip.energy import chip_table
 from rankfold.chip.study import ChipStudy
@@ -174,11 +174,11 @@ def test_budgets_that_cannot_be_kept_are_refused_in_one_sentence() -> None:
     fewest = ChipStudy(network, dense, few, choose_mappings=True).mappings.fewest
     with pytest.raises(InputError, match=rf"the 16 arrays of rram-22nm: they need {fewest} at least, and"):
         mapping_plan_on_chip(network, few, objective="energy")
-    with pytest.raises(InputError, match="arrays is no budget or objective on a chip"):
+    with pytest.raises(InputError, match="arrays is no budget on a chip"):
         check_for_chip([Budget("arrays", 3)], None)
 
 
-@pytest.mark.parametrize("objective", tuple(FIGURES))
+@pytest.mark.parametrize("objective", tuple(OBJECTIVES))
 @pytest.mark.parametrize("name", ["rram-22nm", "sram-22nm", "neurram"])
 def test_a_plan_is_never_worse_than_what_a_chip_is_run_with_by_default(name: str, objective: str) -> None:
     """`rankfold chip` chooses mappings and copies itself; a plan of the same layers has at most that."""
@@ -186,15 +186,16 @@ def test_a_plan_is_never_worse_than_what_a_chip_is_run_with_by_default(name: str
     dense = uniform_plan(network, described.hardware, bits=4)
     own = run_on_chip(network, dense, described, objective=objective, choose_mappings=True)
     found = mapping_plan_on_chip(network, described, objective=objective)
-    worth = FIGURES[objective]
+    worth = OBJECTIVES[objective]
     assert worth(found.run) <= worth(own) * (1 + 1e-12)
     # Nor does a run with the plan's layers find other mappings that are better.
     again = run_on_chip(network, found.planning.plan, described, objective=objective, choose_mappings=True)
     assert worth(found.run) <= worth(again) * (1 + 1e-12)
     assert found.planning.solution.bound <= worth(found.run)
     # What is within the reach of the run is within that of plans.
-    within = mapping_plan_on_chip(network, described, Budget(objective, worth(own)), objective="energy")
-    assert worth(within.run) <= worth(own)
+    if objective in FIGURES:
+        within = mapping_plan_on_chip(network, described, Budget(objective, worth(own)), objective="energy")
+        assert worth(within.run) <= worth(own)
 
 
 class Heard:

@@ -25,16 +25,17 @@ from rankfold.plan import Plan
 from rankfold.progress import Progress, Silent
 from rankfold.workload import Network
 
-INTERVAL = "interval"
+INTERVAL, ENERGY_DELAY = "interval", "energy-delay"
 # us, us and pJ.
 FIGURES: dict[str, Callable[[ChipRun], float]] = {
     INTERVAL: lambda run: run.interval,
     "latency": lambda run: run.latency,
     "energy": lambda run: run.total_energy,
 }
+# The last one in pJ us.
 OBJECTIVES: dict[str, Callable[[ChipRun], float]] = {
     **FIGURES,
-    "energy-delay": lambda run: run.total_energy * run.latency,
+    ENERGY_DELAY: lambda run: run.total_energy * run.latency,
 }
 Worth = Callable[[ChipRun], tuple[float, float]]  # what tells runs apart, the less the better
 SLOWER = (1, 2, 4, 16, 64)  # times the shortest interval, for which mappings of few conversions are tried

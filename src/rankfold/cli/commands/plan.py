@@ -118,8 +118,8 @@ def _add_goal(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--objective",
         metavar="NAME",
-        help="what shall be small: loss, or one of the above within --max-loss or --max-drop (default: the "
-        "loss; cycles where only what may be lost is given)",
+        help="what shall be small: loss, or one of the above (with --chip energy-delay, too) within "
+        "--max-loss or --max-drop (default: the loss; cycles where only what may be lost is given)",
     )
     parser.add_argument(
         "--max-loss",
@@ -180,7 +180,7 @@ def _run_on_data(options: argparse.Namespace, chip: ChipSpec | None) -> int:
     with naming_columns(options.chip):
         problem, situation = problem_of(options, chip or hardware, budgets, learnt, progress)
     if chip is not None and out is not None:
-        tell(options, solved_on_chip(problem, chip, on_chip, progress), out)
+        tell(options, solved_on_chip(options, problem, chip, on_chip, progress), out)
         return 0
     if searching is not None:
         return run_search(problem, searching, options, hardware, out)

@@ -68,6 +68,32 @@ def given_chip(options: argparse.Namespace) -> ChipSpec | None:
     return chip
 
 
+def goal_on_chip(options: argparse.Namespace) -> str | None:
+    """What shall be small on a chip, as it was asked for.
+
+    Raises:
+        InputError: there is no such quantity.
+    """
+    from rankfold.chip.best import ENERGY_DELAY
+    from rankfold.planning.exact import LOSS
+    from rankfold.planning.exact.budget import quantity_named
+
+    asked = options.objective
+    if asked in (None, LOSS, ENERGY_DELAY):
+        return asked
+    return quantity_named(asked, "objective")
+
+
+def summed_objective(options: argparse.Namespace) -> str | None:
+    """What layers are told apart by: the energy, where energy times latency shall be small on a chip."""
+    from rankfold.chip.best import ENERGY_DELAY
+    from rankfold.planning.exact import ENERGY
+
+    if options.chip is not None and options.objective == ENERGY_DELAY:
+        return ENERGY
+    return options.objective
+
+
 def of_the_chip(budgets: tuple[Budget, ...]) -> tuple[tuple[Budget, ...], tuple[Budget, ...]]:
     """Budgets that hold on a chip, and those of what layers add up to."""
     from rankfold.chip.best import FIGURES
@@ -86,7 +112,6 @@ def run_mappings_on_chip(options: argparse.Namespace, chip: ChipSpec, budgets: t
     # Here, as they import torch.
     from rankfold.cli.words.progress import Bars
     from rankfold.cli.words.quiet import natives_silenced
-    from rankfold.planning.exact.budget import quantity_named
     from rankfold.planning.on_chip.plan import mapping_plan_on_chip
 
     with natives_silenced(), naming_columns(options.chip):
@@ -94,7 +119,7 @@ def run_mappings_on_chip(options: argparse.Namespace, chip: ChipSpec, budgets: t
             network,
             chip,
             *budgets,
-            objective=quantity_named(options.objective or INTERVAL, "objective"),
+            objective=goal_on_chip(options) or INTERVAL,
             bits=chosen_bits(options, options.bits),
             progress=Bars(),
         )
@@ -103,7 +128,11 @@ def run_mappings_on_chip(options: argparse.Namespace, chip: ChipSpec, budgets: t
 
 
 def solved_on_chip(
-    problem: PlanningProblem, chip: ChipSpec, budgets: tuple[Budget, ...], progress: Progress
+    options: argparse.Namespace,
+    problem: PlanningProblem,
+    chip: ChipSpec,
+    budgets: tuple[Budget, ...],
+    progress: Progress,
 ) -> ChipPlanning:
     """The plan of a problem within budgets that hold on the chip."""
     from rankfold.cli.words.quiet import natives_silenced
@@ -111,7 +140,7 @@ def solved_on_chip(
 
     # The solver prints to standard output at times, which belongs to the plan.
     with natives_silenced():
-        return solve_on_chip(problem, chip, *budgets, progress=progress)
+        return solve_on_chip(problem, chip, *budgets, objective=goal_on_chip(options), progress=progress)
 
 
 def tell(options: argparse.Namespace, found: ChipPlanning, out: Path) -> None:

@@ -12,6 +12,7 @@ from rankfold.cli.arguments.metrics import given_metric, taken_for
 from rankfold.cli.arguments.models import trained_model
 from rankfold.cli.arguments.process import prepare_process
 from rankfold.cli.arguments.training import decoded_data
+from rankfold.cli.commands.plan_chip import goal_on_chip, summed_objective
 from rankfold.cli.commands.plan_forecast import drops_after, limits_of_drop, tell_unused
 from rankfold.cost.energy import hardware_table
 from rankfold.errors import InputError, UnwantedArgumentError
@@ -101,7 +102,7 @@ def problem_of(
         *budgets,
         bits=asked.bits,
         layer_bits=options.layer_bits,
-        objective=options.objective,
+        objective=summed_objective(options),
         max_loss=asked.max_loss,
         max_drop=asked.max_drop,
         metric=asked.metric,
@@ -160,7 +161,7 @@ def _checked(options: argparse.Namespace, budgets: tuple[Budget, ...]) -> _Asked
         seed=options.seed,
     )
     metric = _metric(options)
-    chosen_objective(options.objective, max_loss=options.max_loss, max_drop=max_drop)
+    chosen_objective(summed_objective(options), max_loss=options.max_loss, max_drop=max_drop)
     bits = chosen_bits(options, options.bits)
     if options.layer_bits is not None and bits is None:
         raise InputError(
@@ -184,7 +185,7 @@ def _counted_on(
         from rankfold.chip.energy import chip_table
         from rankfold.planning.on_chip.plan import COUNTED, check_for_chip
 
-        check_for_chip(given_budgets(options), options.objective)
+        check_for_chip(given_budgets(options), goal_on_chip(options))
         return machine.hardware, {"table": chip_table(machine), "counted": COUNTED}
     return kept_with_plan(options, machine), {"table": hardware_table(machine)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rankfold.chip.best import FIGURES
+from rankfold.chip.best import ENERGY_DELAY, FIGURES
 from rankfold.chip.run import ChipRun
 from rankfold.cli.words.planning import LEGEND
 from rankfold.planning.exact import CYCLES, LOSS, WEIGHTS, in_units
@@ -13,6 +13,8 @@ from rankfold.planning.exact.quantities import spoken
 from rankfold.planning.explain import why_it_stays
 from rankfold.planning.on_chip.plan import ChipPlanning
 from rankfold.records.text_table import format_table
+
+PJ_IN_UJ = 1e6
 
 
 def chip_planning_table(found: ChipPlanning) -> str:
@@ -67,7 +69,9 @@ def _proof(found: ChipPlanning) -> str:
     what = "" if solution.goal == LOSS else f" in {spoken(solution.goal)}"
     if solution.gap == 0:
         return f"proven optimal{what}, of plans whose weights stay"
-    bound = in_units(solution.goal, solution.bound)
+    bound = f"{solution.bound / PJ_IN_UJ:.4g} uJ us"
+    if solution.goal != ENERGY_DELAY:
+        bound = in_units(solution.goal, solution.bound)
     return f"no plan whose weights stay has less than {bound} (gap {solution.gap:.1%}{what})"
 
 

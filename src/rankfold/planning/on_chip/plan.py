@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rankfold.chip.best import FIGURES, run_on_chip
+from rankfold.chip.best import FIGURES, OBJECTIVES, run_on_chip
 from rankfold.chip.energy import chip_table
 from rankfold.chip.run import ChipRun
 from rankfold.errors import InputError
@@ -65,17 +65,25 @@ def check_for_chip(budgets: Sequence[Budget], goal: str | None) -> None:
         InputError: it is refused.
     """
     check_request(budgets)
-    for name in [budget.quantity for budget in budgets] + [goal or LOSS]:
-        if name not in (*FIGURES, *SUMS, LOSS):
-            known = ", ".join((*FIGURES, *SUMS))
+    for budget in budgets:
+        if budget.quantity not in (*FIGURES, *SUMS):
             raise InputError(
-                f"{spoken(name)} is no budget or objective on a chip, which has its arrays; give any of "
-                f"{known}"
+                f"{spoken(budget.quantity)} is no budget on a chip, which has its arrays; give any of "
+                f"{', '.join((*FIGURES, *SUMS))}"
             )
+    if goal is not None and goal not in (*OBJECTIVES, *SUMS, LOSS):
+        raise InputError(
+            f"{spoken(goal)} is no objective on a chip, which has its arrays; give any of "
+            f"{', '.join((*OBJECTIVES, *SUMS, LOSS))}"
+        )
 
 
 def solve_on_chip(
-    problem: PlanningProblem, chip: ChipSpec, *budgets: Budget, progress: Progress | None = None
+    problem: PlanningProblem,
+    chip: ChipSpec,
+    *budgets: Budget,
+    objective: str | None = None,
+    progress: Progress | None = None,
 ) -> ChipPlanning:
     """The plan of least loss, or of least objective, within budgets that hold on a chip.
 
@@ -85,13 +93,15 @@ def solve_on_chip(
             loss, are kept, too.
         chip: the chip.
         budgets: the most of `chip.best.FIGURES`; shares are of the dense network on this chip.
+        objective: what shall be small, one of `chip.best.OBJECTIVES`, `SUMS` or `loss`; None: the objective
+            of the problem.
         progress: hears of plans that are held against the model.
 
     Raises:
         InputError: the budgets cannot be kept, or no plan was found that does.
     """
-    check_for_chip(budgets, problem.objective)
-    goal = problem.objective
+    goal = objective or problem.objective
+    check_for_chip(budgets, goal)
     if goal is None:
         # Without a limit of anything but the loss the chip's own pace is what is left to make small.
         goal = INTERVAL if LOSS in problem.budgets and not budgets else LOSS
@@ -122,7 +132,7 @@ def mapping_plan_on_chip(
         chip: the chip.
         budgets: the most of `chip.best.FIGURES`, cycles and weights; shares are of the network as
             `run_on_chip` finds it.
-        objective: which of these shall be small.
+        objective: what shall be small: one of these, or `energy-delay`, energy times latency.
         bits: of weights and inputs, or (of weights, of inputs).
         progress: hears of plans that are held against the model.
 
@@ -168,8 +178,8 @@ def _solved(
     aim = Aim(limits, others, goal)
     found = ChipSearch(network, costs, plan_of, aim, progress or Silent()).find(layers)
     value = found.bound
-    if goal in FIGURES:
-        value = FIGURES[goal](found.run)
+    if goal in OBJECTIVES:
+        value = OBJECTIVES[goal](found.run)
     elif found.chosen:
         value = Solution(found.chosen, goal, 0.0, 0.0).total(goal)
     solution = Solution(found.chosen, goal, value, min(found.bound, value))

@@ -24,7 +24,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rankfold.chip.best import FIGURES, run_as_planned, run_on_chip
+from rankfold.chip.best import ENERGY_DELAY, FIGURES, OBJECTIVES, run_as_planned, run_on_chip
 from rankfold.chip.run import NS, ChipRun
 from rankfold.errors import InputError
 from rankfold.plan import Plan
@@ -131,7 +131,7 @@ class ChipSearch:
         self._progress.begin("plans on the chip", TIGHTENED + 3 * LOOSENED, "plans")
         try:
             known = self._own_choice(layers)
-            if self._aim.goal not in FIGURES:
+            if self._aim.goal not in OBJECTIVES:
                 return self._least_sum(known)
             found = self._least_figure(known)
             further = self._own_choice(found.chosen)
@@ -227,15 +227,26 @@ class ChipSearch:
 
     def _bound(self, least: _Target, loosest: _Target) -> float:
         """What no plan can be below in the chip's figure that shall be small."""
-        if self._aim.goal == ENERGY:
-            solution = self._choice(loosest)
-            assert solution is not None  # it was found
-            return solution.bound + self._costs.fixed_energy
-        # A latency is no shorter than the interval, which is no shorter than that of the arrays alone.
-        bound = self._costs.time(least.interval)
-        if self._aim.goal == LATENCY:
-            bound = max(bound, NS * least_latency(self._costs))
-        return bound
+        goal = self._aim.goal
+        if goal == ENERGY:
+            return self._energy_bound(loosest)
+        if goal == LATENCY:
+            return self._latency_bound(least)
+        if goal == ENERGY_DELAY:
+            # A product of what both are at least.
+            return self._energy_bound(loosest) * self._latency_bound(least)
+        return self._costs.time(least.interval)
+
+    def _energy_bound(self, loosest: _Target) -> float:
+        """pJ that no plan takes less than."""
+        solution = self._choice(loosest)
+        assert solution is not None  # it was found
+        return solution.bound + self._costs.fixed_energy
+
+    def _latency_bound(self, least: _Target) -> float:
+        """us that no latency is below."""
+        # It is no shorter than the interval, which is no shorter than that of the arrays alone.
+        return max(self._costs.time(least.interval), NS * least_latency(self._costs))
 
     def _loosest(self) -> _Target:
         """What the budgets leave for what layers add up to."""
@@ -274,7 +285,7 @@ class ChipSearch:
         if target.energy < math.inf:
             limits[ENERGY] = target.energy
         goal = self._aim.goal
-        if goal in FIGURES:
+        if goal in OBJECTIVES:
             return best_within(candidates, limits, ENERGY)
         first = best_within(candidates, limits, goal)
         if first is None:
@@ -331,7 +342,7 @@ class ChipSearch:
     @property
     def _objective(self) -> str:
         """What copies are chosen for."""
-        return self._aim.goal if self._aim.goal in FIGURES else ENERGY
+        return self._aim.goal if self._aim.goal in OBJECTIVES else ENERGY
 
     def _worth(self, chosen: tuple[Candidate, ...]) -> tuple[bool, float]:
         """What tells choices apart, the less the better: whether one misses a budget, then what copies are
@@ -341,7 +352,7 @@ class ChipSearch:
 
     def _worth_of(self, run: ChipRun) -> tuple[bool, float]:
         """The same of a run alone."""
-        return not self._fits(run), FIGURES[self._objective](run)
+        return not self._fits(run), OBJECTIVES[self._objective](run)
 
     def _keeps(self, chosen: tuple[Candidate, ...]) -> bool:
         """Whether the chip's model keeps all budgets, with weights that stay."""

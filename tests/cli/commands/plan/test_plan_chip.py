@@ -30,6 +30,24 @@ def test_budgets_of_mappings_alone_hold_on_the_chip(capsys, tmp_path):
     assert other["interval_us"] <= found["interval_us"]
 
 
+def test_energy_times_latency_is_made_small_with_a_bound(capsys, tmp_path, weights):
+    """On shapes alone and from data; the bound is said in the same unit as the figure."""
+    out = str(tmp_path / "plan.json")
+    chip = ["--chip", "rram-22nm", "--objective", "energy-delay", "--out", out]
+    assert main(["plan", "resnet8", "--mappings-only", *chip]) == 0
+    assert "uJ us (gap" in capsys.readouterr().out
+    data = ["--data", "digits", "--checkpoint", str(weights), "--threads", "1", "--images", "16"]
+    assert main(["plan", MODEL, *data, *chip, "--kinds", "low-rank", "--max-loss", "0.5", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    figures = planned["chip"]["planned"]
+    product = figures["energy_pj"] * figures["latency_us"]
+    assert planned["goal"] == "energy-delay" and planned["predicted_loss"] <= 0.5
+    assert 0 < planned["bound"] <= product == pytest.approx(planned["value"])
+    # Of one array size alone nothing is delayed.
+    assert main(["plan", "resnet8", "--mappings-only", *chip[2:]]) == 2
+    assert "objective (=energy-delay): the quantity must be one of" in capsys.readouterr().err
+
+
 def test_a_plan_from_data_keeps_its_budgets_on_the_chip(capsys, tmp_path, weights):
     out = str(tmp_path / "plan.json")
     options = ["--chip", "rram-22nm", "--max-energy", "80%", "--images", "16", "--kinds", "low-rank"]
@@ -49,8 +67,8 @@ def test_a_plan_from_data_keeps_its_budgets_on_the_chip(capsys, tmp_path, weight
         (["--chip", "isac"], "chip (=isac) must be one of"),
         (["--chip", "isaac", "--array", "64x64"], "--array does not go with --chip"),
         (["--chip", "isaac", "--max-arrays", "9"], "--max-arrays does not go with --chip"),
-        (["--chip", "isaac", "--budget", "area=3mm2"], "area is no budget or objective on a chip"),
-        (["--chip", "isaac", "--objective", "conversions"], "conversions is no budget or objective on a"),
+        (["--chip", "isaac", "--budget", "area=3mm2"], "area is no budget on a chip"),
+        (["--chip", "isaac", "--objective", "conversions"], "conversions is no objective on a chip"),
         (["--chip", "isaac", "--max-latency", "1ns"], "no plan of these layers has latency of at most"),
         (["--chip", "isaac", "--max-latency", "9"], "budget of latency (=9) must be a positive amount"),
     ],
