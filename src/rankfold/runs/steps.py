@@ -1,6 +1,6 @@
 """The steps of a run, in their order: start, decompose, quantise, reconstruct, fine-tune, evaluate.
 
-Each takes a `RunState` (see `runs.state.prepare`) a step further, in place. `runs.run` goes through all of
+Each takes a `RunState` (see `runs.prepare`) a step further, in place. `runs.run` goes through all of
 them and records the result; planning, and training loops of one's own, use those that they need.
 """
 
