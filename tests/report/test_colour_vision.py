@@ -47,7 +47,8 @@ SERIES = {
     "methods": [shades[0] for shades in HUES_OF_METHODS.values()],
     "robustness": robustness.COLOURS,
     "energy": [*(colour for colour, _ in energy.GROUPS.values()), energy.OTHERS[1]],
-    "parts of chips": list(PARTS.values()),
+    # Digital units have one colour under both names that they go by.
+    "parts of chips": sorted(set(PARTS.values())),
     "pixels": FEW,
     "ramp": MANY,
     "ramp of second stages": SECOND,
