@@ -119,12 +119,11 @@ def test_what_cannot_run_is_recorded_with_its_reason(tmp_path: Path) -> None:
     from rankfold.machine import load_chip
 
     space = replace(small_space(), chips=(replace(load_chip("rram-22nm"), memory=None),))
-    vary = {"hardware/technology": ["rram-22nm", "none.yaml"], "hardware/adc/mux": [8, 64]}
+    vary = {"hardware/adc/mux": [8, 64]}
     odd = replace(space, axes=small_space(vary={**SPACE["vary"], **vary}).axes)
     found = explore([small_network()], odd, tmp_path / "out", objectives=COSTS)
     whys = {outcome.why for outcome in found.outcomes.values() if outcome.figures is None}
     assert any("no memory beside it" in why for why in whys)
-    assert any("none.yaml" in why for why in whys)
     assert any("mux (=64) must be a whole number from 1 to 32" in why for why in whys)
     assert len(found.outcomes) == odd.size(1) == len(records(tmp_path / "out")) > found.runs > 0
 
