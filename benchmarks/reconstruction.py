@@ -57,7 +57,8 @@ def main() -> None:
         model = copy.deepcopy(of.dense)
         # Images in the order of the seed, as for a run: `reconstruct_` sees those that weights are made on.
         compress_(model, plan, of.data, images=options.images)
-        quantise_(model, plan, of.data, images=options.images)
+        # With the masks of pruned layers, by which their cycles are counted.
+        plan = quantise_(model, plan, of.data, images=options.images)
         before = evaluate(model, of.data)
         start = time.process_time()
         training = {"images": options.images, "steps": options.steps, "seed": options.seed}
