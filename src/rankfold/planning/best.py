@@ -8,14 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from rankfold.arguments import NUMBER, SWITCH, TEXT, Wanted, takes
-from rankfold.calibration.outputs import OUTPUTS, SCORES, OutputModel
+from rankfold.arguments import takes
+from rankfold.calibration.outputs import SCORES, OutputModel
 from rankfold.cost.energy import ComponentTable
 from rankfold.errors import InputError
 from rankfold.machine import Hardware
-from rankfold.machine.hardware import HARDWARE
 from rankfold.mapping import ArraySpec
-from rankfold.models.device import MODEL
 from rankfold.notebooks import Shown, in_brackets
 from rankfold.plan import Plan
 from rankfold.plan.prediction import NATS
@@ -32,15 +30,14 @@ from rankfold.planning.exact import (
     in_units,
     solve,
 )
-from rankfold.planning.exact.widths import CHOICES, BitChoices
+from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.problem import PlanningProblem
-from rankfold.planning.problem_on_data import planning_problem
-from rankfold.progress import PROGRESS, Progress, Silent
+from rankfold.planning.problem_on_data import PLANNING_ARGUMENTS, planning_problem
+from rankfold.progress import Progress, Silent
 from rankfold.training.data import ImageData
 from rankfold.training.loaders import LoaderData
-from rankfold.training.metric import METRIC, Function, Metric, Updated
+from rankfold.training.metric import Function, Metric, Updated
 from rankfold.workload import Network
-from rankfold.workload.network import NETWORK
 
 
 @dataclass(frozen=True)
@@ -77,21 +74,7 @@ class Planning(Shown):
         return tuple(layer.dense for layer in self.choices)
 
 
-@takes(
-    model=MODEL,
-    array=HARDWARE,
-    budgets=Wanted("a Budget, such as Budget.parse('cycles', '60%')", Budget),
-    objective=TEXT.or_none,
-    max_loss=NUMBER.or_none,
-    max_drop=NUMBER.or_none,
-    metric=METRIC.or_none,
-    outputs=OUTPUTS,
-    pointwise=SWITCH,
-    layer_bits=CHOICES.or_none,
-    network=NETWORK.or_none,
-    progress=PROGRESS,
-    table=Wanted("a ComponentTable (load_table)", ComponentTable, optional=True),
-)
+@takes(**PLANNING_ARGUMENTS)
 def best_plan(
     model: nn.Module,
     data: ImageData | LoaderData | Iterable[Any],

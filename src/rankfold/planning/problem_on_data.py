@@ -49,23 +49,25 @@ from rankfold.training.metric import METRIC, Function, Measure, Metric, Updated
 from rankfold.workload import Network
 from rankfold.workload.network import NETWORK
 
+# What is given of a network that is planned on data, and how it is checked.
+PLANNING_ARGUMENTS = {
+    "model": MODEL,
+    "array": HARDWARE,
+    "budgets": Wanted("a Budget, such as Budget.parse('cycles', '60%')", Budget),
+    "objective": TEXT.or_none,
+    "max_loss": NUMBER.or_none,
+    "max_drop": NUMBER.or_none,
+    "metric": METRIC.or_none,
+    "outputs": OUTPUTS,
+    "pointwise": SWITCH,
+    "layer_bits": CHOICES.or_none,
+    "network": NETWORK.or_none,
+    "progress": PROGRESS,
+    "table": Wanted("a ComponentTable (load_table)", ComponentTable, optional=True),
+}
 
-@takes(
-    model=MODEL,
-    array=HARDWARE,
-    budgets=Wanted("a Budget, such as Budget.parse('cycles', '60%')", Budget),
-    objective=TEXT.or_none,
-    max_loss=NUMBER.or_none,
-    max_drop=NUMBER.or_none,
-    metric=METRIC.or_none,
-    outputs=OUTPUTS,
-    trades=Wanted("a list of quantities, such as ['cycles']", list, tuple),
-    pointwise=SWITCH,
-    layer_bits=CHOICES.or_none,
-    network=NETWORK.or_none,
-    progress=PROGRESS,
-    table=Wanted("a ComponentTable (load_table)", ComponentTable, optional=True),
-)
+
+@takes(**PLANNING_ARGUMENTS, trades=Wanted("a list of quantities, such as ['cycles']", list, tuple))
 def planning_problem(
     model: nn.Module,
     data: ImageData | LoaderData | Iterable[Any],
