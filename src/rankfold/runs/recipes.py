@@ -13,7 +13,7 @@ from rankfold.training.recipe import Recipe
 
 DENSE = Recipe(epochs=60, peak_rate=0.2)
 FINE_TUNING = Recipe(epochs=10, peak_rate=0.05)
-DISTILLATION = Distillation()  # docs/planning.md has what it is worth
+DISTILLATION = Distillation()  # docs/planning-results.md has what it is worth
 
 
 def effective(distillation: Distillation | None, recipe: Recipe) -> Distillation | None:

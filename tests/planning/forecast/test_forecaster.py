@@ -156,7 +156,7 @@ def test_tables_of_outcomes_are_read_as_they_were_written(tmp_path):
 
 
 def test_the_package_comes_with_outcomes_that_hold():
-    """As docs/planning.md says of them: nine in ten networks lie within the interval that others give."""
+    """As docs/planning-accuracy.md says of them: nine in ten lie within the interval that others give."""
     outcomes = shipped_outcomes()
     situation = Situation(outcomes[0].network, outcomes[0].data, outcomes[0].weights, outcomes[0].bits)
     forecaster = Forecaster(situation, outcomes)

@@ -15,7 +15,7 @@ least 0: a plan of more predicted loss is never expected to end better, nor labe
 training does to a network that lost nothing (c) may have either sign.
 
 Of richer ones (u^2, effects of epochs that grow with the loss) and of other scales than 0.3 nats none was
-better on plans that were left out (docs/planning.md).
+better on plans that were left out (docs/planning-accuracy.md).
 """
 
 from __future__ import annotations
