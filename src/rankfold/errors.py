@@ -28,6 +28,19 @@ class UnwantedArgumentError(InputError):
         self.arguments = arguments
 
 
+class FieldError(InputError):
+    """A field of an object is out of range; whoever read the object from a file names its place there.
+
+    Attributes:
+        field: the name that the object has for it, such as `cell_bits`.
+    """
+
+    # Where an error comes from another process, Python makes it of its message and then sets its attributes.
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class NarrowArrayError(InputError):
     """Not one weight fits in a row of an array; whoever knows the file that describes it names the field."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import FrozenInstanceError, replace
 from importlib import resources
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 import rankfold as rf
 from rankfold.cost.energy import TABLES, load_table
-from rankfold.errors import InputError
+from rankfold.errors import FieldError, InputError
 from rankfold.machine import (
     DEFAULT_HARDWARE,
     Hardware,
@@ -23,7 +24,7 @@ from rankfold.machine import (
     hardware_text,
     load_hardware,
 )
-from rankfold.machine.description import from_json, to_json
+from rankfold.machine.description import PLACES, from_json, to_json
 from rankfold.mapping import CODINGS, ArraySpec
 
 PRESETS = [name for name in hardware_names() if name != DEFAULT_HARDWARE.name]
@@ -121,6 +122,9 @@ WRONG = {
     "adc: {bits: 40}": "at adc/bits: 40 is greater than the maximum of 16",
     "adc: {bits: 4.0}": "at adc/bits: 4.0 is not of type",
     "adc: {mux: 9}": r"description of hardware: adc/mux: mux \(=9\) must be a whole number from 1 to 8",
+    "array: {rows: 8, columns: 8, rows_driven: 9}": (
+        r"description of hardware: array/rows_driven: array rows_driven \(=9\) must be a whole number from 1"
+    ),
     "cells: {coding: gray}": "at cells/coding: 'gray' does not match",
     "cells: {bits: true}": "at cells/bits: True is not of type",
     "noise: {drift: soon}": "at noise/drift: 'soon' does not match",
@@ -142,6 +146,16 @@ def test_wrong_descriptions_are_refused_with_their_place(text, complaint, tmp_pa
         load_hardware(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", sorted(set(PLACES) - {"drift_compensation"}))
+def test_what_is_out_of_range_knows_its_field(field):
+    """So that whoever read it from a file needs no words of the message, also in another process."""
+    with pytest.raises(FieldError, match=r"\(=-1\)") as caught:
+        DEFAULT_HARDWARE.altered(**{field: -1})
+    assert caught.value.field == field
+    sent = pickle.loads(pickle.dumps(caught.value))
+    assert (str(sent), sent.field) == (str(caught.value), field)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 from rankfold.arguments import PATH, takes
 from rankfold.documents import in_schema, parse_yaml
-from rankfold.errors import InputError
+from rankfold.errors import FieldError, InputError
 from rankfold.machine.hardware import DEFAULT_HARDWARE, OF_NOISE, Hardware
 from rankfold.machine.nonideal import NonIdealities
 from rankfold.machine.presets import Presets
@@ -33,6 +33,7 @@ ARRAY_PLACES = {
 }
 CONVERTER_PLACES = {"adc": ("adc", "kind"), "adc_bits": ("adc", "bits"), "mux": ("adc", "mux")}
 NOISE_PLACES = {name: ("noise", name) for name in OF_NOISE} | {"adc_range": ("adc", "range")}
+PLACES = ARRAY_PLACES | CONVERTER_PLACES | NOISE_PLACES
 
 
 def hardware_names() -> tuple[str, ...]:
@@ -116,17 +117,11 @@ def from_json(content: Any, where: str, folder: Path | None = None) -> Hardware:
             sources=sources,
             **values(CONVERTER_PLACES),
         )
+    except FieldError as error:
+        place = "/".join(PLACES[error.field])
+        raise InputError(f"{_what(where)}: {place}: {error}") from None
     except InputError as error:
-        raise InputError(f"{_what(where)}: {_placed(str(error))}") from None
-
-
-def _placed(complaint: str) -> str:
-    """A complaint with the place of the figure that it begins with, such as `mux (=128) must be ...`."""
-    for name, place in (ARRAY_PLACES | CONVERTER_PLACES | NOISE_PLACES).items():
-        for words in (name.replace("_", " "), f"array {name}"):
-            if complaint.startswith(f"{words} (="):
-                return f"{'/'.join(place)}: {complaint}"
-    return complaint
+        raise InputError(f"{_what(where)}: {error}") from None
 
 
 def to_json(hardware: Hardware) -> dict[str, Any]:

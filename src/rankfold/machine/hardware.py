@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from rankfold.arguments import Wanted
-from rankfold.errors import InputError
+from rankfold.errors import FieldError, InputError
 from rankfold.machine.nonideal import MAXIMUM_ADC_BITS, NonIdealities
 from rankfold.mapping import ArraySpec
 
@@ -57,7 +57,7 @@ class Hardware:
             if not isinstance(value, str) or not value:
                 raise InputError(f"hardware {what} (={value}) must be a text")
         if self.adc is not None and not isinstance(self.adc, str):
-            raise InputError(f"hardware adc (={self.adc}) must be the name of a kind, such as flash")
+            raise FieldError(f"hardware adc (={self.adc}) must be the name of a kind, such as flash", "adc")
         self._check_count("adc_bits", self.adc_bits, MAXIMUM_ADC_BITS)
         self._check_count("mux", self.mux, self.array.columns)
         if self.noise.adc_bits is not None:
@@ -69,7 +69,8 @@ class Hardware:
             return
         is_whole = isinstance(value, int) and not isinstance(value, bool)
         if not is_whole or not 1 <= value <= most:
-            raise InputError(f"{what.replace('_', ' ')} (={value}) must be a whole number from 1 to {most}")
+            words = what.replace("_", " ")
+            raise FieldError(f"{words} (={value}) must be a whole number from 1 to {most}", what)
 
     @property
     def is_default(self) -> bool:

@@ -6,7 +6,7 @@ import math
 from dataclasses import KW_ONLY, dataclass
 
 from rankfold.arguments import SWITCH, Wanted
-from rankfold.errors import InputError
+from rankfold.errors import FieldError
 
 PCM = "pcm"
 CALIBRATED, FULL = "calibrated", "full"
@@ -63,28 +63,29 @@ class NonIdealities:
         for name in ("program_noise", "read_noise"):
             value = getattr(self, name)
             if value != PCM and not _is_number(value, least=0):
-                raise InputError(
-                    f"{name} (={value}) must be 0 or more, relative to a cell's range, or `{PCM}`"
+                raise FieldError(
+                    f"{name} (={value}) must be 0 or more, relative to a cell's range, or `{PCM}`", name
                 )
         for name in ("ir_drop", "output_noise"):
             value = getattr(self, name)
             if not _is_number(value, least=0):
-                raise InputError(f"{name} (={value}) must be a number, 0 or more")
+                raise FieldError(f"{name} (={value}) must be a number, 0 or more", name)
         for name in ("stuck", "stuck_high"):
             value = getattr(self, name)
             if not _is_number(value, least=0) or value > 1:
-                raise InputError(f"{name} (={value}) must be a share from 0 to 1")
+                raise FieldError(f"{name} (={value}) must be a share from 0 to 1", name)
         if self.drift is not None and not _is_number(self.drift, least=0):
-            raise InputError(f"drift (={self.drift}) must be a time in seconds, 0 or more")
+            raise FieldError(f"drift (={self.drift}) must be a time in seconds, 0 or more", "drift")
 
     def _check_converters(self) -> None:
         bits = self.adc_bits
         if bits is not None:
             is_whole = isinstance(bits, int) and not isinstance(bits, bool)
             if not is_whole or not 1 <= bits <= MAXIMUM_ADC_BITS:
-                raise InputError(
+                raise FieldError(
                     f"adc_bits (={bits}) must be a whole number from 1 to {MAXIMUM_ADC_BITS}; "
-                    "omit it for exact sums"
+                    "omit it for exact sums",
+                    "adc_bits",
                 )
         if isinstance(self.adc_range, str):
             is_range = self.adc_range in (CALIBRATED, FULL)
@@ -92,8 +93,9 @@ class NonIdealities:
             is_number = _is_number(self.adc_range, least=0)
             is_range = is_number and self.adc_range > 0
         if not is_range:
-            raise InputError(
-                f"adc_range (={self.adc_range}) must be {CALIBRATED}, {FULL} or a positive number of cells"
+            raise FieldError(
+                f"adc_range (={self.adc_range}) must be {CALIBRATED}, {FULL} or a positive number of cells",
+                "adc_range",
             )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rankfold.arguments import Wanted
-from rankfold.errors import InputError, NarrowArrayError
+from rankfold.errors import FieldError, InputError, NarrowArrayError
 from rankfold.workload.shape import is_count
 
 CODINGS = ("offset", "differential")
@@ -14,6 +14,7 @@ CONVERSIONS = (COLUMNS, DIFFERENCES)
 # Fields of `ArraySpec` beside its size.
 CELLS = ("cell_bits", "coding", "dac_bits", "rows_driven", "converts")
 MOST_LINES = 1 << 20  # far above any array that was ever built; guards against slips of the keyboard
+MOST_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,14 @@ class ArraySpec:
     converts: str = DIFFERENCES
 
     def __post_init__(self) -> None:
-        _check_lines("rows", self.rows)
-        _check_lines("columns", self.columns)
+        _check_count("rows", self.rows, MOST_LINES)
+        _check_count("columns", self.columns, MOST_LINES)
         if self.cell_bits is not None:
-            _check_bits("array cell_bits", self.cell_bits)
+            _check_count("cell_bits", self.cell_bits, MOST_BITS)
         if self.dac_bits is not None:
-            _check_bits("array dac_bits", self.dac_bits)
-        if self.coding not in CODINGS:
-            raise InputError(f"array coding (={self.coding}) must be one of {', '.join(CODINGS)}")
-        if self.converts not in CONVERSIONS:
-            raise InputError(f"array converts (={self.converts}) must be one of {', '.join(CONVERSIONS)}")
+            _check_count("dac_bits", self.dac_bits, MOST_BITS)
+        _check_word("coding", self.coding, CODINGS)
+        _check_word("converts", self.converts, CONVERSIONS)
         if self.rows_driven is not None:
             _check_driven(self.rows_driven, self.rows)
 
@@ -185,20 +184,28 @@ class ArraySpec:
         return f"{self.rows}x{self.columns}"
 
 
-def _check_lines(label: str, lines: int) -> None:
-    if not isinstance(lines, int) or not 1 <= lines <= MOST_LINES:
-        raise InputError(f"array {label} (={lines}) must be a whole number from 1 to {MOST_LINES}")
+def _check_count(field: str, value: int, most: int) -> None:
+    if not isinstance(value, int) or not 1 <= value <= most:
+        raise FieldError(f"array {field} (={value}) must be a whole number from 1 to {most}", field)
+
+
+def _check_word(field: str, word: str, known: tuple[str, ...]) -> None:
+    if word not in known:
+        raise FieldError(f"array {field} (={word}) must be one of {', '.join(known)}", field)
 
 
 def _check_driven(driven: int, rows: int) -> None:
     is_whole = isinstance(driven, int) and not isinstance(driven, bool)
     if not is_whole or not 1 <= driven <= rows:
-        raise InputError(f"array rows_driven (={driven}) must be a whole number from 1 to its rows (={rows})")
+        raise FieldError(
+            f"array rows_driven (={driven}) must be a whole number from 1 to its rows (={rows})",
+            "rows_driven",
+        )
 
 
 def _check_bits(label: str, bits: int) -> None:
-    if not isinstance(bits, int) or not 1 <= bits <= 32:
-        raise InputError(f"{label} (={bits}) must be a whole number from 1 to 32")
+    if not isinstance(bits, int) or not 1 <= bits <= MOST_BITS:
+        raise InputError(f"{label} (={bits}) must be a whole number from 1 to {MOST_BITS}")
 
 
 # For `arguments.takes`.
