@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from rankfold.errors import InputError, LostProcessError
+from rankfold.errors import InputError
 from rankfold.explore.evaluate import Evaluator
 from rankfold.explore.outcome import Outcome
+from rankfold.worker_pool import worker_pool
 
 AHEAD = 2  # chunks that wait at each process
 
@@ -62,22 +58,12 @@ class LocalPool:
         Raises:
             LostProcessError: one of the processes has ended.
         """
-        # Begun anew and not forked: a fork of a process with threads may wait for ever.
-        pool = ProcessPoolExecutor(
-            self.workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_begin,
-            initargs=(evaluator,),
+        lost = (
+            "a process that evaluates points was killed, perhaps as memory ran out; the same command "
+            "goes on, with fewer workers if need be"
         )
-        try:
+        with worker_pool(self.workers, lost, _keep, evaluator) as pool:
             yield lambda chunks: self._run(pool, iter(chunks))
-        except BrokenProcessPool:
-            raise LostProcessError(
-                "a process that evaluates points was killed, perhaps as memory ran out; the same command "
-                "goes on, with fewer workers if need be"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
 
     def _run(self, pool: ProcessPoolExecutor, chunks: Iterator[Chunk]) -> Iterator[list[Outcome]]:
         running: set[Future[list[Outcome]]] = set()
@@ -92,19 +78,8 @@ class LocalPool:
 _EVALUATOR: list[Evaluator] = []  # of a process of the pool, which gets it once
 
 
-def _begin(evaluator: Evaluator) -> None:
-    """Prepare a process of the pool."""
-    # The process that it works for hears of Ctrl-C and ends it; and where that was killed, it ends by itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _keep(evaluator: Evaluator) -> None:
     _EVALUATOR.append(evaluator)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _evaluate(chunk: Chunk) -> list[Outcome]:

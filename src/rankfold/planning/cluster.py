@@ -6,11 +6,9 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from rankfold.planning.exact import LayerChoices
 from rankfold.planning.exact.slots import LayerSlot
-from rankfold.planning.layer_runners import memory_of
+from rankfold.planning.layer_runners import find_layer, memory_of
 from rankfold.planning.layer_work import LayerWork
 from rankfold.ray_cluster import RETRIES, OnRay, load_ray, machines, slots
 
@@ -49,10 +47,3 @@ class RayLayers(OnRay):
         # None asks for more memory than there is on any machine, where it would wait for ever.
         most = max((machine.get("memory", 0) for machine in machines(ray)), default=0)
         return {"num_cpus": 1, "max_retries": RETRIES, "memory": min(memory_of(slot), int(most))}
-
-
-def find_layer(work: LayerWork) -> LayerChoices:
-    """The task: one layer, in a worker process."""
-    # As threads do, so that results are the same to the last bit.
-    with threadpool_limits(1, "blas"):
-        return work.choices()

@@ -1,24 +1,28 @@
-"""Who finds what layers may become, several at a time: threads of this process, or others (`LayerRunner`)."""
+"""Who finds what layers may become, several at a time: threads, processes, or others (`LayerRunner`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Event
 from typing import Protocol, TypeVar
 
+import torch
 from threadpoolctl import threadpool_limits
 
 from rankfold.planning.exact import LayerChoices
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.layer_work import LayerWork
+from rankfold.worker_pool import worker_pool
 
 Found = TypeVar("Found")
 
 # (n, n) matrices for each group of a layer of n inputs: moments, their inverse, what is eliminated, blocks.
 MATRICES = 8
 MEMORY = 2 << 30  # bytes that layers may take together; the widest two of ResNet-50 would take more
+NARROW = 128 << 20  # bytes of a layer of 1,448 inputs, which takes its time in factorisations
+WORTH_A_PROCESS = 4  # layers for each: to begin one takes as long as one or two
 
 
 class LayerRunner(Protocol):
@@ -58,7 +62,7 @@ class LayerThreads:
         # wait for each other.
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(self.threads) as pool:
             try:
-                yield from in_threads(pool, found, order, self.threads)
+                yield from as_ready(lambda slot: pool.submit(found, slot), order, self.threads)
             finally:
                 # After Ctrl-C, or an error in one layer: a wide one would go on for minutes. Those that have
                 # begun stop at their next candidate, the others never begin.
@@ -66,8 +70,53 @@ class LayerThreads:
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
-def in_threads(
-    pool: Executor, found: Callable[[LayerSlot], Found], order: Sequence[LayerSlot], threads: int
+@dataclass(frozen=True)
+class LayerProcesses:
+    """Layers in processes of their own, with the same results up to the last digits.
+
+    Much of a narrow layer is Python between small products, of which threads run one at a time. A wide one
+    is factorisations, which run side by side in threads and would only be held twice. So networks with wide
+    layers, and those with too few to make up for the start, are left to threads.
+
+    A script that plans in processes needs `if __name__ == "__main__":`, since each of them imports it.
+
+    Attributes:
+        processes: layers at a time.
+    """
+
+    processes: int
+
+    def __call__(
+        self, work: Callable[[LayerSlot], LayerWork], order: Sequence[LayerSlot]
+    ) -> Generator[LayerChoices]:
+        """As `LayerRunner`.
+
+        Raises:
+            LostProcessError: a process was killed.
+        """
+        studied = sum(1 for slot in order if studied_inputs(slot))
+        widest = max(map(memory_of, order), default=0)
+        processes = min(self.processes, studied // WORTH_A_PROCESS)
+        if processes < 2 or widest > NARROW:
+            yield from LayerThreads(self.processes)(work, order)
+            return
+        lost = (
+            "a process that finds what layers may become was killed, perhaps as memory ran out; "
+            "plan again, with fewer threads if need be (--threads)"
+        )
+        with worker_pool(processes, lost, torch.set_num_threads, 1) as pool:
+            yield from as_ready(lambda slot: pool.submit(find_layer, work(slot)), order, processes)
+
+
+def find_layer(work: LayerWork) -> LayerChoices:
+    """One layer, in a worker process."""
+    # As threads do, so that results are the same to the last bit.
+    with threadpool_limits(1, "blas"):
+        return work.choices()
+
+
+def as_ready(
+    begin: Callable[[LayerSlot], Future[Found]], order: Sequence[LayerSlot], most: int
 ) -> Iterator[Found]:
     """What is found of layers, as it is ready; so many at a time, and no more than there is memory for.
 
@@ -77,11 +126,11 @@ def in_threads(
     running: dict[Future[Found], int] = {}
     while waiting or running:
         for slot in tuple(waiting):
-            if len(running) == threads:
+            if len(running) == most:
                 break
             needed = memory_of(slot)
             if not running or sum(running.values()) + needed <= MEMORY:
-                running[pool.submit(found, slot)] = needed
+                running[begin(slot)] = needed
                 waiting.remove(slot)
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:

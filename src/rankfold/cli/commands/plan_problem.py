@@ -190,14 +190,19 @@ def _counted_on(
     return kept_with_plan(options, machine), {"table": hardware_table(machine)}
 
 
-def _runner(options: argparse.Namespace) -> LayerRunner | None:
-    """Who finds what layers may become; None: this process.
+def _runner(options: argparse.Namespace) -> LayerRunner:
+    """Who finds what layers may become.
 
     Raises:
         InputError: there is no such cluster.
     """
     if options.ray is None:
-        return None
+        import torch
+
+        from rankfold.planning.layer_runners import LayerProcesses
+
+        # As many at a time as torch may use threads; the user bounds both by --threads.
+        return LayerProcesses(torch.get_num_threads())
     from rankfold.planning.cluster import RayLayers
 
     runner = RayLayers(options.ray)

@@ -1,0 +1,63 @@
+"""Processes of this machine that work for this one: begun, ended with it, and told of where one is killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+from rankfold.errors import LostProcessError
+
+
+@contextmanager
+def worker_pool(
+    processes: int, lost: str, prepare: Callable[[Any], None], value: Any
+) -> Iterator[ProcessPoolExecutor]:
+    """Inside, a pool of processes; at its end what has not begun is never done.
+
+    Each process imports the script that was started, as all that are spawned do, so that a script needs
+    `if __name__ == "__main__":`.
+
+    Args:
+        processes: how many.
+        lost: what to say where one is killed, in a sentence: what was lost, and what would go on.
+        prepare: called in each process first.
+        value: with this.
+
+    Raises:
+        LostProcessError: one of the processes has ended, with `lost`.
+    """
+    # Begun anew and not forked: a fork of a process with threads may wait for ever.
+    pool = ProcessPoolExecutor(
+        processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(prepare, value),
+    )
+    try:
+        yield pool
+    except BrokenProcessPool:
+        raise LostProcessError(lost) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin(prepare: Callable[[Any], None], value: Any) -> None:
+    """Prepare a process of a pool."""
+    # The process that it works for hears of Ctrl-C and ends it; and where that was killed, it ends by itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    prepare(value)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
