@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from rankfold.calibration.backward import Backward
+from rankfold.calibration.backward import Backward, LayerRun
 from rankfold.calibration.layer_moments import layers_of
 from rankfold.calibration.output_choice import output_loss
 from rankfold.calibration.output_losses import OutputLoss, ScoreLoss
@@ -24,6 +24,7 @@ from rankfold.calibration.sensitivity_targets import (
     SensitivityTarget,
     WindowTarget,
 )
+from rankfold.calibration.side_by_side import side_by_side, threads_for
 from rankfold.calibration.skipping import SkippedOutputs
 from rankfold.calibration.window_moments import WindowMoments
 from rankfold.errors import InputError
@@ -132,22 +133,19 @@ def network_sensitivities(
     seen = {name: WindowMoments(layer, windows.get(name, ())) for name, layer in layers.items()}
     targets = _targets(seen, windows, centred, uncentred)
     skipped = {name: SkippedOutputs() for name in skippable}
-    for name, runs, size in backward:
-        if name in skipped:
-            skipped[name].add(runs, size)
-        if name in seen:
-            for run in runs:
-                seen[name].add(run.inputs)
-            for target in targets[name].every:
-                target.see(runs, size)
-    for name in names:
-        for target in targets[name].every:
-            target.settle(name)
-        seen[name].forget()
+    threads = threads_for(model)
+    with side_by_side(threads) as begin:
+        for name, runs, size in backward:
+            if name in skipped:
+                skipped[name].add(runs, size)
+            if name in seen:
+                begin(name, _see, seen[name], targets[name], runs, size)
+        for name in names:
+            begin(name, _settle, name, seen[name], targets[name])
     if names:
-        for name, runs, size in replace(backward, names=names):
-            for target in targets[name].every:
-                target.add_power(runs, size)
+        with side_by_side(threads) as begin:
+            for name, runs, size in replace(backward, names=names):
+                begin(name, _add_power, targets[name], runs, size)
     return NetworkSensitivities(
         {name: targets[name].layer.sensitivity(images) for name in names},
         {name: _found(targets[name].windows, images) for name in names},
@@ -155,6 +153,27 @@ def network_sensitivities(
         {name: _found(targets[name].uncentred, images) for name in names if name in uncentred},
         {name: own.loss() for name, own in skipped.items()},
     )
+
+
+def _see(seen: WindowMoments, targets: _LayerTargets, runs: Sequence[LayerRun], images: int) -> None:
+    """Gather the moments of a layer's patches and gradients in one batch."""
+    for run in runs:
+        seen.add(run.inputs)
+    for target in targets.every:
+        target.see(runs, images)
+
+
+def _settle(name: str, seen: WindowMoments, targets: _LayerTargets) -> None:
+    """Find the bases of a layer, now that all batches were seen."""
+    for target in targets.every:
+        target.settle(name)
+    seen.forget()
+
+
+def _add_power(targets: _LayerTargets, runs: Sequence[LayerRun], images: int) -> None:
+    """Add a layer's squared gradients of one batch in these bases."""
+    for target in targets.every:
+        target.add_power(runs, images)
 
 
 def _found(targets: Mapping[AnyWindow, SensitivityTarget], images: int) -> dict[AnyWindow, LayerSensitivity]:

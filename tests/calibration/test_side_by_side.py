@@ -1,0 +1,76 @@
+"""Work on layers side by side: batches in their order, errors raised, and the numbers of one by one."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from common.planned_layers import problem
+from rankfold.calibration.side_by_side import side_by_side
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_sensitivities_are_those_of_one_thread(two_threads):
+    """But for the rounding of the network's own run."""
+    _, _, several, _ = problem(8)
+    torch.set_num_threads(1)
+    _, _, alone, _ = problem(8)
+    for name, layer in alone.layers.items():
+        found = several.layers[name]
+        assert np.allclose(found.moments.second, layer.moments.second, rtol=1e-4, atol=1e-6)
+        assert np.allclose(found.gradient, layer.gradient, rtol=1e-4, atol=1e-6 * layer.gradient.max())
+        assert found.power.sum() == pytest.approx(layer.power.sum(), rel=1e-4)
+
+
+def test_a_layer_has_its_batches_in_their_order_and_others_at_the_same_time():
+    done = []
+    meeting = threading.Barrier(2, timeout=10)
+
+    def work(name, batch):
+        if batch == 0:
+            meeting.wait()  # passed only where both layers are worked on at once
+        time.sleep(0.01 * (3 - batch))
+        done.append((name, batch))
+
+    with side_by_side(2) as begin:
+        for batch in range(3):
+            for name in ("a", "b"):
+                begin(name, work, name, batch)
+    for name in ("a", "b"):
+        assert [batch for one, batch in done if one == name] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_error_is_raised(threads):
+    def fail():
+        raise ValueError("of this layer")
+
+    with pytest.raises(ValueError, match="of this layer"), side_by_side(threads) as begin:
+        begin("a", fail)
+
+
+def test_no_more_layers_are_held_than_there_are_threads():
+    held, most = [], []
+    lock = threading.Lock()
+
+    def work(name):
+        with lock:
+            held.append(name)
+            most.append(len(held))
+        time.sleep(0.005)
+        with lock:
+            held.remove(name)
+
+    with side_by_side(2) as begin:
+        for number in range(8):
+            begin(str(number), work, str(number))
+    assert len(most) == 8 and max(most) <= 2
