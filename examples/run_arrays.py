@@ -22,6 +22,7 @@ PADDING = {
     "replicate": "edge",
     "circular": "wrap",
 }
+KNOWN = [("rankfold.placement", 1), ("rankfold.placement", 2)]
 USAGE = "usage: run_arrays.py ARRAYS images.npy [labels.npy]"
 
 
@@ -31,8 +32,8 @@ class Network:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.content = json.loads((self.folder / "placement.json").read_text())
-        if (self.content["_type"], self.content["_version"]) != ("rankfold.placement", 1):
-            raise SystemExit(f"{folder} is no placement of version 1")
+        if (self.content["_type"], self.content["_version"]) not in KNOWN:
+            raise SystemExit(f"{folder} is no placement of version 1 or 2")
         self.layers = {layer["name"]: layer for layer in self.content["layers"]}
         self.digital = dict(np.load(self.folder / "digital.npz"))
         self.cells = []
@@ -96,7 +97,7 @@ class Network:
         top, bottom, left, right = layer["padding"]
         widths = ((0, 0), (0, 0), (top, bottom), (left, right))
         padded = np.pad(integers, widths, mode=PADDING[layer["padding_mode"]])
-        slices = input_slices(layer["input_levels"], padded)
+        slices = input_slices(layer["input_levels"], self.content["array"].get("input_coding"), padded)
         result = np.zeros((len(integers), *layer["output"]))
         for region in layer["regions"]:
             for number in region["arrays"]:
@@ -143,11 +144,26 @@ def weight_sums(cells, read, count):
     return sums
 
 
-def input_slices(levels, integers):
+def input_slices(levels, coding, integers):
     """(factor, values driven) of each slice of the inputs, least significant first."""
-    factors = levels["slice_factors"]
+    factors, integers = levels["slice_factors"], integers.astype(np.int64)
+    if not levels["signed"] or coding is None:
+        return bit_slices(factors, integers)
+    if coding == "sign-magnitude":
+        # Slices of the magnitude, each driven with the sign.
+        signs = np.sign(integers)
+        return [(factor, part * signs) for factor, part in bit_slices(factors, abs(integers))]
+    # Differential: the positive inputs in one pass; then the negative ones, which count negatively.
+    half = len(factors) // 2
+    positive = bit_slices(factors[:half], np.maximum(integers, 0))
+    negative = bit_slices([-factor for factor in factors[half:]], np.maximum(-integers, 0))
+    return positive + [(-factor, part) for factor, part in negative]
+
+
+def bit_slices(factors, integers):
+    """The same of whole numbers whose negative ones are in two's complement."""
     slices = []
-    left = integers.astype(np.int64)
+    left = integers
     for factor, following in pairwise(factors):
         # The next factor says how many values this slice has, a power of two.
         values = abs(following) // factor

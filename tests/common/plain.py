@@ -21,8 +21,10 @@ def cells_of(weight, bits, cell_bits, coding):
     return found
 
 
-def slices_of(value, bits, signed, dac_bits):
+def slices_of(value, bits, signed, dac_bits, coding="twos-complement"):
     """[(driven, factor), ...] of one integer input."""
+    if signed and dac_bits is not None and coding != "twos-complement":
+        return _magnitude_slices(value, bits, dac_bits, coding)
     width = bits if dac_bits is None else min(dac_bits, bits)
     found, done, rest = [], 0, value % 2**bits
     while done < bits:
@@ -38,6 +40,19 @@ def slices_of(value, bits, signed, dac_bits):
         found.append((digit, factor))
         done += take
     return found
+
+
+def _magnitude_slices(value, bits, dac_bits, coding):
+    places = [2 ** (dac_bits * i) for i in range(max(1, -(-(bits - 1) // dac_bits)))]
+
+    def digits(magnitude):
+        return [magnitude // place % 2**dac_bits for place in places]
+
+    if coding == "sign-magnitude":
+        sign = -1 if value < 0 else 1
+        return [(sign * digit, place) for digit, place in zip(digits(abs(value)), places, strict=True)]
+    positive = list(zip(digits(max(value, 0)), places, strict=True))
+    return positive + [(digit, -place) for digit, place in zip(digits(max(-value, 0)), places, strict=True)]
 
 
 def run(mapping, levels, weight, weight_bits, array, input_bits, signed, read):
@@ -58,7 +73,10 @@ def run(mapping, levels, weight, weight_bits, array, input_bits, signed, read):
                         tile.row_channel, tile.row_y, tile.row_x, tile.row_slot, strict=True
                     )
                 ]
-                driven = [slices_of(value, input_bits, signed, array.dac_bits) for value in inputs]
+                driven = [
+                    slices_of(value, input_bits, signed, array.dac_bits, array.input_coding)
+                    for value in inputs
+                ]
                 for column in range(tile.columns):
                     if not kept[activation, column]:
                         continue

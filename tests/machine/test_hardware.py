@@ -25,7 +25,7 @@ from rankfold.machine import (
     load_hardware,
 )
 from rankfold.machine.description import PLACES, from_json, to_json
-from rankfold.mapping import CODINGS, ArraySpec
+from rankfold.mapping import CODINGS, INPUT_CODINGS, ArraySpec
 
 PRESETS = [name for name in hardware_names() if name != DEFAULT_HARDWARE.name]
 ANY_BITS = st.none() | st.integers(1, 16)
@@ -36,7 +36,8 @@ LEVELS = st.floats(0, 1, allow_subnormal=False)
 def hardware(draw):
     """Any hardware."""
     rows, columns = draw(st.integers(1, 300)), draw(st.integers(1, 300))
-    array = ArraySpec(rows, columns, draw(ANY_BITS), draw(st.sampled_from(CODINGS)), draw(ANY_BITS))
+    coding, inputs = draw(st.sampled_from(CODINGS)), draw(st.sampled_from(INPUT_CODINGS))
+    array = ArraySpec(rows, columns, draw(ANY_BITS), coding, draw(ANY_BITS), input_coding=inputs)
     noise = NonIdealities(
         adc_range=draw(st.sampled_from(["calibrated", "full", 2.5])),
         program_noise=draw(LEVELS | st.just("pcm")),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankfold.errors import InputError
-from rankfold.mapping import ArraySpec
+from rankfold.mapping import INPUT_CODINGS, ArraySpec
 
 
 def test_parse():
@@ -30,6 +30,20 @@ def test_columns_and_cycles_by_hand():
     plain = ArraySpec(64, 64)
     assert plain.in_weights(4) == plain
     assert plain.columns_per_weight(8) == plain.cycles_per_vector(8) == 1
+
+
+def test_slices_of_signed_inputs_by_hand():
+    """NeuRRAM drives inputs of four bits as three pulses of either sign; two passes take twice as many."""
+    slices = {}
+    for coding in INPUT_CODINGS:
+        array = ArraySpec(64, 64, dac_bits=1, input_coding=coding)
+        slices[coding] = [array.cycles_per_vector(4, signed) for signed in (False, True, None)]
+        assert ArraySpec(64, 64, input_coding=coding).cycles_per_vector(4, True) == 1
+    assert slices == {
+        "twos-complement": [4, 4, 4],
+        "sign-magnitude": [4, 3, 4],
+        "differential": [4, 6, 6],
+    }
 
 
 @given(
@@ -61,6 +75,7 @@ def test_what_is_refused():
         ("cell_bits", 0, "cell_bits"),
         ("dac_bits", 33, "dac_bits"),
         ("coding", "gray", "must be one of offset, differential"),
+        ("input_coding", "offset", "must be one of twos-complement, sign-magnitude, differential"),
     ):
         with pytest.raises(InputError, match=message):
             ArraySpec(**{"rows": 8, "columns": 8, field: value})

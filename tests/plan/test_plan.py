@@ -195,6 +195,20 @@ def test_a_plan_keeps_the_cells_of_its_array(tmp_path: Path) -> None:
         Plan.from_json(content)
 
 
+def test_a_plan_keeps_how_inputs_are_coded_where_it_is_said(tmp_path: Path) -> None:
+    """Files and hashes of plans that do not say it stay as they were."""
+    plan = replace(low_rank_plan(), array=ArraySpec(64, 32, cell_bits=2, dac_bits=1))
+    assert "input_coding" not in plan.to_json()["cells"]
+    coded = replace(plan, array=replace(plan.array, input_coding="sign-magnitude"))
+    coded.save(tmp_path / "plan.json")
+    assert Plan.load(tmp_path / "plan.json") == coded
+    assert coded.digest() != plan.digest()
+    content = coded.to_json()
+    content["cells"]["input_coding"] = "gray"
+    with pytest.raises(InputError, match="at cells/input_coding: 'gray' is not one of"):
+        Plan.from_json(content)
+
+
 def test_cells_without_coding_are_those_of_version_0_1() -> None:
     """Its files may say bits alone, and meant offset coding whose columns are converted."""
     content = {**low_rank_plan().to_json(), "cells": {"cell_bits": 2}}

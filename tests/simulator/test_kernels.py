@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from common.strategies import conv_shapes
 from rankfold.machine import NonIdealities
-from rankfold.mapping import MAPPINGS, ArraySpec, map_layer
+from rankfold.mapping import INPUT_CODINGS, MAPPINGS, ArraySpec, map_layer
 from rankfold.simulator import Converter, strips
 from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.coding import CellCoding, InputCoding
@@ -37,22 +37,23 @@ def array_specs(draw):
         draw(st.sampled_from([None, 1, 2])),
         converts=draw(st.sampled_from(["columns", "differences"])),
         rows_driven=draw(st.none() | st.integers(1, rows)),
+        input_coding=draw(st.sampled_from(INPUT_CODINGS)),
     )
 
 
 def layer_on_arrays(shape, array, method, signed, chosen):
     """The arrays of a layer, programmed, and what draws inputs for them."""
     mapping = map_layer(shape, array.in_weights(4), method)
-    coding = CellCoding.of(array, 4), InputCoding(4, signed, array.dac_bits)
+    coding = CellCoding.of(array, 4), InputCoding.of(array, 4, signed)
     held = LayerArrays("layer", schedule_mapping(mapping), *coding, chosen, array.rows)
     draw = torch.Generator().manual_seed(0)
     size = (shape.m, shape.in_channels // shape.groups, *shape.kernel)
     programmed = held.program(torch.randint(-7, 8, size, generator=draw), Draws(0, "layer"))
-    low = -8 if signed else 0
+    low = coding[1].lowest
 
     def levels(images):
         size = (images, shape.in_channels, *shape.input)
-        return torch.randint(low, low + 16, size, generator=draw).float()
+        return torch.randint(low, 8 if signed else 16, size, generator=draw).float()
 
     return held, programmed, levels
 

@@ -13,7 +13,7 @@ from common import plain
 from common.strategies import conv_shapes
 from rankfold.cost.energy import stage_activity
 from rankfold.errors import InputError
-from rankfold.mapping import MAPPINGS, ArraySpec, map_layer, map_low_rank
+from rankfold.mapping import INPUT_CODINGS, MAPPINGS, ArraySpec, map_layer, map_low_rank
 from rankfold.simulator import CellCoding, Converter, InputCoding, NonIdealities
 from rankfold.simulator.arrays import LayerArrays
 from rankfold.simulator.converter import SumSample
@@ -35,6 +35,7 @@ def arrays(draw):
         draw(st.sampled_from([None, 1, 2, 3])),
         draw(st.none() | st.integers(1, rows)),
         draw(st.sampled_from(["columns", "differences"])),
+        draw(st.sampled_from(INPUT_CODINGS)),
     )
 
 
@@ -43,7 +44,7 @@ def layer_on(mapping, array, weight_bits, input_bits, signed, chosen=None, dtype
         "layer",
         schedule_mapping(mapping),
         CellCoding.of(array, weight_bits),
-        InputCoding(input_bits, signed, array.dac_bits),
+        InputCoding.of(array, input_bits, signed),
         chosen or NonIdealities(),
         array.rows,
         dtype=dtype,
@@ -113,6 +114,7 @@ def test_ideal_arrays_compute_the_convolution(shape, array, method, weight_bits,
     input_bits += signed
     mapping = map_layer(shape, array.in_weights(weight_bits), method)
     levels, weight = numbers(shape, weight_bits, input_bits, signed, seed)
+    levels.clamp_(min=InputCoding.of(array, input_bits, signed).lowest)
     wanted = convolution(levels, weight, shape)
     for chosen in (NonIdealities(), NonIdealities(adc_bits=16, adc_range="full")):
         held = on(mapping, array, weight_bits, input_bits, signed, chosen)
@@ -140,6 +142,7 @@ def test_low_rank_pairs_compute_both_stages(groups, rank, array, method, seed):
     pair = map_low_rank(shape, array.in_weights(4), groups, rank, method)
     for stage, signed in ((pair.stage1, False), (pair.stage2, True)):
         levels, weight = numbers(stage.shape, 4, 4, signed, seed)
+        levels.clamp_(min=InputCoding.of(array, 4, signed).lowest)
         held = on(stage, array, 4, 4, signed, NonIdealities(adc_bits=16, adc_range="full"))
         converter = Converter.of(held.chosen, held.sums, "layer")
         assert torch.equal(
@@ -165,6 +168,7 @@ def test_converters_round_and_clip_every_sum_of_every_tile_and_slice(
     input_bits += signed
     mapping = map_layer(shape, array.in_weights(weight_bits), method)
     levels, weight = numbers(shape, weight_bits, input_bits, signed, seed, images=1)
+    levels.clamp_(min=InputCoding.of(array, input_bits, signed).lowest)
     chosen = NonIdealities(adc_bits=adc_bits, adc_range=adc_range)
     held = on(mapping, array, weight_bits, input_bits, signed, chosen, dtype=torch.float64)
     converter = Converter.of(chosen, held.sums, "layer")
@@ -313,12 +317,12 @@ def test_lines_are_as_long_as_the_array():
 
 
 @settings(max_examples=40)
-@given(conv_shapes(largest=8, channels=4), arrays(), st.sampled_from(MAPPINGS))
-def test_what_is_simulated_is_what_is_priced(shape, array, method):
+@given(conv_shapes(largest=8, channels=4), arrays(), st.sampled_from(MAPPINGS), st.booleans())
+def test_what_is_simulated_is_what_is_priced(shape, array, method, signed):
     """Activations and conversions are those of energy, and no sum is of more rows than are driven."""
     mapping = map_layer(shape, array.in_weights(4), method)
-    held = on(mapping, array, 4, 4, False, NonIdealities(adc_bits=6, adc_range="full"))
-    activity = stage_activity(mapping, array, 4, 4)
+    held = on(mapping, array, 4, 4, signed, NonIdealities(adc_bits=6, adc_range="full"))
+    activity = stage_activity(mapping, array, 4, 4, input_signed=signed)
     assert held.cycles == activity.reads
     assert held.conversions == activity.conversions
     most = max(tile.rows for _, tile in mapping.tiles())
@@ -448,13 +452,46 @@ def test_cells_stand_for_their_weight(bits, cell_bits, coding):
         assert stored.tolist() == [[level for level, _ in column] for column in columns]
 
 
-@given(st.integers(1, 8), st.booleans(), st.sampled_from([None, *range(1, 9)]))
-def test_slices_stand_for_their_input(bits, signed, dac_bits):
+@given(
+    st.integers(1, 8),
+    st.booleans(),
+    st.sampled_from([None, *range(1, 9)]),
+    st.sampled_from(INPUT_CODINGS),
+)
+def test_slices_stand_for_their_input(bits, signed, dac_bits, coding):
     bits += signed
-    coding = InputCoding(bits, signed, dac_bits)
-    levels = torch.arange(-(1 << bits - 1), 1 << bits - 1) if signed else torch.arange(1 << bits)
-    driven = torch.stack(list(coding.slices(levels)))
-    assert torch.equal((driven * torch.tensor(coding.factors)[:, None]).sum(0), levels)
-    assert int(driven.abs().max()) == coding.highest
-    assert (int(driven.min()) < 0) == coding.driven_negative
-    assert len(driven) == ArraySpec(8, 8, dac_bits=dac_bits).cycles_per_vector(bits)
+    array = ArraySpec(8, 8, dac_bits=dac_bits, input_coding=coding)
+    inputs = InputCoding.of(array, bits, signed)
+    levels = torch.arange(inputs.lowest, 1 << bits - 1) if signed else torch.arange(1 << bits)
+    driven = torch.stack(list(inputs.slices(levels)))
+    assert torch.equal((driven * torch.tensor(inputs.factors)[:, None]).sum(0), levels)
+    assert int(driven.abs().max()) == inputs.highest
+    assert (int(driven.min()) < 0) == inputs.driven_negative
+    assert len(driven) == array.cycles_per_vector(bits, signed)
+    found = [plain.slices_of(int(level), bits, signed, dac_bits, coding) for level in levels]
+    assert driven.T.tolist() == [[part for part, _ in slices] for slices in found]
+
+
+@pytest.mark.parametrize(
+    "coding, dac_bits, lowest, slices",
+    [
+        ("twos-complement", 1, -128, 8),
+        ("sign-magnitude", 1, -127, 7),
+        ("differential", 1, -127, 14),
+        ("sign-magnitude", 2, -128, 4),
+        ("differential", 7, -127, 2),
+        ("sign-magnitude", 8, -128, 1),
+        ("differential", None, -128, 1),
+    ],
+)
+def test_the_lowest_level_is_driven_where_slices_have_room_for_it(coding, dac_bits, lowest, slices):
+    inputs = InputCoding(8, True, dac_bits, coding)
+    assert inputs.lowest == lowest
+    assert len(inputs.factors) == slices
+
+
+def test_small_negative_inputs_drive_few_slices_but_in_twos_complement():
+    """What makes narrow converters err: -1 switches all eight bits on, or one."""
+    for coding, lines in (("twos-complement", 8), ("sign-magnitude", 1), ("differential", 1)):
+        driven = torch.stack(list(InputCoding(8, True, 1, coding).slices(torch.tensor([-1]))))
+        assert int(driven.count_nonzero()) == lines

@@ -163,7 +163,7 @@ def _bits_of_cell(placed: NetworkCycles, activity: NetworkEnergy) -> float:
     bits = cells = 0.0
     for layer, priced in zip(placed.layers, activity.layers, strict=True):
         for stage, counted in zip(layer.executed.stages, priced.stages, strict=True):
-            stored = stored_stage(stage, placed.array, layer.slices, layer.columns_per_weight)
+            stored = stored_stage(stage, placed.array, counted.activity.slices, layer.columns_per_weight)
             own = sum(
                 rows * columns * number for tiles in stored.tiles for (rows, columns), number in tiles.sizes
             )

@@ -26,7 +26,7 @@ from rankfold.cost.choice import (
     window_options,
 )
 from rankfold.cost.makespan import Load, least_time
-from rankfold.cost.planned import Masks, bits_of
+from rankfold.cost.planned import Masks, bits_of, input_slices
 from rankfold.cost.stored import stored_stage
 from rankfold.errors import InputError
 from rankfold.mapping import MAPPINGS
@@ -261,10 +261,10 @@ def _option(plan: Plan, entry: LayerPlan, option: MappingOption, runs: int) -> _
     loads: list[Load] = []
     conversions = 0
     if stages:
-        weight_bits, input_bits = bits_of(stages[0].shape, entry)
-        slices = plan.array.cycles_per_vector(input_bits)
+        shape = stages[0].shape
+        weight_bits, _ = bits_of(shape, entry)
         wide = plan.array.columns_per_weight(weight_bits)
-        for stage in stages:
+        for stage, slices in zip(stages, input_slices(shape, plan.array, entry), strict=True):
             stored = stored_stage(stage, plan.array, slices, wide)
             loads += [(tiles, times * runs) for tiles, times in stored.loads]
             conversions += stage.conversions * slices * runs

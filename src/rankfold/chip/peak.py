@@ -32,7 +32,7 @@ class Peak:
 
 
 def peak(chip: ChipSpec, bits: int, input_bits: int | None = None) -> Peak:
-    """The peak of a chip whose weights and inputs have so many bits.
+    """The peak of a chip whose weights and inputs, of which none is negative, have so many bits.
 
     Args:
         chip: the chip.

@@ -103,7 +103,8 @@ class _Builder:
                 name = f"{name} ({number + 1})"
             reading = self._of_layer(layer, before, together, own[0], first=number == 0)
             task = _on_arrays(self._placed, self._energy, layer, together, own)
-            key = (layer.shape.stored, number, tuple(tiles for tiles in _held(layer, together, self._placed)))
+            held = tuple(_held(layer, together, own, self._placed))
+            key = (layer.shape.stored, number, held)
             arrays = self._arrays.setdefault(key, len(self._arrays))
             self._append(
                 layer.shape.name, replace(task, name=name, layer=index, reads=(reading,), arrays=arrays)
@@ -173,7 +174,7 @@ def _on_arrays(
     sums = sum(one.sums for one in activities)
     additions = sum(one.additions for one in activities)
     outputs = sum(one.outputs for one in activities)
-    matrices = [load for stage in _stored(layer, stages, placed) for load in stage.loads]
+    matrices = [load for stage in _stored(layer, stages, activities, placed) for load in stage.loads]
     crossing = 0.0
     if additions:
         # Sums of one tile, for all windows, go on to the tile that holds the next rows.
@@ -195,13 +196,27 @@ def _on_arrays(
     )
 
 
-def _stored(layer: LayerCycles, stages: Sequence[Mapping], placed: NetworkCycles) -> list[StoredStage]:
-    return [stored_stage(stage, placed.array, layer.slices, layer.columns_per_weight) for stage in stages]
+def _stored(
+    layer: LayerCycles,
+    stages: Sequence[Mapping],
+    activities: Sequence[StageActivity],
+    placed: NetworkCycles,
+) -> list[StoredStage]:
+    wide = layer.columns_per_weight
+    return [
+        stored_stage(stage, placed.array, activity.slices, wide)
+        for stage, activity in zip(stages, activities, strict=True)
+    ]
 
 
-def _held(layer: LayerCycles, stages: Sequence[Mapping], placed: NetworkCycles) -> list[Hashable]:
+def _held(
+    layer: LayerCycles,
+    stages: Sequence[Mapping],
+    activities: Sequence[StageActivity],
+    placed: NetworkCycles,
+) -> list[Hashable]:
     """The sizes of the tiles that arrays hold."""
-    return [tiles.sizes for stage in _stored(layer, stages, placed) for tiles in stage.tiles]
+    return [tiles.sizes for stage in _stored(layer, stages, activities, placed) for tiles in stage.tiles]
 
 
 def _row_parts(stage: Mapping) -> int:

@@ -133,7 +133,7 @@ def schedule(costs: NetworkCycles, arrays: int, row_write: float = 0.0) -> ChipS
     Raises:
         InputError: P is not a whole number from 1 to 2^20.
     """
-    placed = any(layer.columns_per_weight > 1 or layer.slices > 1 for layer in costs.layers)
+    placed = any(layer.placed for layer in costs.layers)
     array = costs.array
     # With a weight in a cell there is nothing for a reference to be taken from.
     if not placed:

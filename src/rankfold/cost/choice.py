@@ -9,7 +9,15 @@ from functools import cached_property
 import numpy as np
 
 from rankfold.cost.kinds import AnyMapping, cost_of
-from rankfold.cost.planned import Masks, array_mapping, bits_of, busiest, drives, planned_mapping
+from rankfold.cost.planned import (
+    Masks,
+    array_mapping,
+    bits_of,
+    busiest,
+    drives,
+    input_slices,
+    planned_mapping,
+)
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.front import undominated, windows_worth_trying
 from rankfold.mapping.names import window_name
@@ -83,11 +91,7 @@ def mapping_option(
     mapped = [array_mapping(shape, array, entry, mask) for shape in runs]
     for shape, mapping in zip(runs, mapped, strict=True):
         whole_cycles += planned_mapping(shape, whole, entry, mask).cycles
-        slices = 1
-        if array.dac_bits is not None:
-            _, input_bits = bits_of(shape, entry)
-            slices = array.cycles_per_vector(input_bits)
-        for stage in mapping.stages:
+        for stage, slices in zip(mapping.stages, input_slices(shape, array, entry), strict=True):
             cycles += drives(stage, array) * slices
             time += busiest(stage, array) * slices
     # A weight that runs twice is stored once.

@@ -12,7 +12,15 @@ from rankfold.arguments import takes
 from rankfold.cost.keys import CostKey
 from rankfold.cost.kinds import KindCost, Mapped, cost_of
 from rankfold.cost.layer_cycles import LayerCycles, by_text
-from rankfold.cost.planned import MASKS, Masks, array_cycles, bits_of, counted_layers, planned_mapping
+from rankfold.cost.planned import (
+    MASKS,
+    Masks,
+    array_cycles,
+    bits_of,
+    counted_layers,
+    input_slices,
+    planned_mapping,
+)
 from rankfold.mapping import ArraySpec, map_layer
 from rankfold.notebooks import Shown, in_brackets
 from rankfold.plan.kinds import kinds
@@ -186,12 +194,12 @@ def placed_cycles(
     layers = []
     for shape in counted_layers(network, plan, linear):
         entry = planned[shape.weight]
-        weight_bits, input_bits = bits_of(shape, entry)
+        weight_bits, _ = bits_of(shape, entry)
         in_weights = array.in_weights(weight_bits)
         layer = _mapped_layer(shape, in_weights, entry, masks.get(shape.weight), methods, compared)
         placed = replace(
             layer,
-            slices=array.cycles_per_vector(input_bits),
+            slices=input_slices(shape, array, entry),
             columns_per_weight=array.columns_per_weight(weight_bits),
         )
         layers.append(placed)
@@ -215,13 +223,14 @@ def _mapped_layer(
             mappings |= own.comparisons(shape, array, entry, mask)
         else:
             mappings |= cost.comparisons_of_other(shape, array, entry, mask)
-    return LayerCycles(
+    found = LayerCycles(
         shape,
         entry,
         mappings,
         planned_mapping(shape, array, entry, mask),
         steered=own.steered(shape, array, entry, mask),
     )
+    return replace(found, slices=(1,) * len(found.executed.stages))
 
 
 def _families(plan: Plan) -> dict[str, KindCost]:

@@ -32,8 +32,8 @@ class LayerCycles:
             counts one activation for a whole vector, as papers do.
         steered: the mapping with ideal steering, where the plan assumes it; `chosen` is what an array without
             it executes.
-        slices: slices of the inputs, each of which every tile is activated with: 1 where an activation takes
-            a whole vector.
+        slices: of each matrix of `executed`, slices of its inputs, each of which every tile is activated
+            with: 1 where an activation takes a whole vector.
         columns_per_weight: physical columns of a weight: 1 where columns are counted in weights.
     """
 
@@ -44,7 +44,7 @@ class LayerCycles:
     _: KW_ONLY
     array_cycles: int | None = None
     steered: Mapping | None = None
-    slices: int = 1
+    slices: tuple[int, ...] = ()
     columns_per_weight: int = 1
 
     @property
@@ -69,7 +69,18 @@ class LayerCycles:
         """Activations of arrays per image of what the plan chose: with each slice of the inputs, and each
         turn of the rows.
         """
-        return sum(drives(stage, stage.array) for stage in self.executed.stages) * self.slices
+        stages = zip(self.executed.stages, self.slices, strict=True)
+        return sum(drives(stage, stage.array) * slices for stage, slices in stages)
+
+    @property
+    def most_slices(self) -> int:
+        """Slices of the matrix whose inputs have most; 0 of a layer without any."""
+        return max(self.slices, default=0)
+
+    @property
+    def placed(self) -> bool:
+        """Whether weights are spread over cells, or inputs over slices."""
+        return self.columns_per_weight > 1 or any(slices > 1 for slices in self.slices)
 
     @property
     def executed(self) -> AnyMapping:

@@ -49,8 +49,7 @@ def array_mapping(
     """The mapping that a plan chose for a layer, on arrays whose columns are physical: weights spread over
     cells.
 
-    Its array is `array.in_weights(bits)`; each activation of it takes `array.cycles_per_vector(input bits)`
-    cycles.
+    Its array is `array.in_weights(bits)`; each activation of it takes as many cycles as `input_slices` says.
 
     Raises:
         InputError: the array has bits per cell or DAC, and the layer has none, or more than a row holds; or
@@ -80,6 +79,19 @@ def bits_of(shape: ConvShape, entry: LayerPlan) -> tuple[int, int]:
     return entry.weight_bits, entry.input_bits
 
 
+def input_slices(shape: ConvShape, array: ArraySpec, entry: LayerPlan) -> tuple[int, ...]:
+    """Slices of the inputs of each stored matrix of a layer, see `ArraySpec.cycles_per_vector`.
+
+    Raises:
+        InputError: the array has bits per DAC, and the layer has none.
+    """
+    signs = cost_of(entry.kind).input_signs(entry.kind, entry.input_signed)
+    if array.dac_bits is None:
+        return (1,) * len(signs)
+    _, input_bits = bits_of(shape, entry)
+    return tuple(array.cycles_per_vector(input_bits, signed) for signed in signs)
+
+
 def array_cycles(
     shape: ConvShape,
     array: ArraySpec,
@@ -93,18 +105,19 @@ def array_cycles(
     """
     if array.counts_vectors:
         return None
-    in_weights, slices = array, 1
+    in_weights = array
     if array.cell_bits is not None or array.dac_bits is not None:
-        weight_bits, input_bits = bits_of(shape, entry)
+        weight_bits, _ = bits_of(shape, entry)
         in_weights = array.in_weights(weight_bits)
-        # One activation for each slice of the inputs that the DACs drive at once.
-        slices = array.cycles_per_vector(input_bits)
+    # One activation for each slice of the inputs that the DACs drive at once.
+    slices = input_slices(shape, array, entry)
     if array.rows_driven is None:
         # Of a steered mapping the cycles are known without making it.
         activations = cost_of(entry.kind).steered_cycles(shape, in_weights, entry, mask)
         if activations is not None:
-            return activations * slices
-    return sum(drives(stage, array) for stage in _executed(shape, in_weights, entry, mask)) * slices
+            return activations * slices[0]
+    stages = _executed(shape, in_weights, entry, mask)
+    return sum(drives(stage, array) * each for stage, each in zip(stages, slices, strict=True))
 
 
 def _executed(

@@ -103,9 +103,8 @@ def stages_of(costs: NetworkCycles) -> list[StoredStage]:
 
 
 def _stages_of_layer(layer: LayerCycles, array: ArraySpec) -> list[StoredStage]:
-    return [
-        stored_stage(stage, array, layer.slices, layer.columns_per_weight) for stage in layer.executed.stages
-    ]
+    stages = zip(layer.executed.stages, layer.slices, strict=True)
+    return [stored_stage(stage, array, slices, layer.columns_per_weight) for stage, slices in stages]
 
 
 def _sizes(stage: StoredStage) -> list[tuple[tuple[Pair, int], ...]]:

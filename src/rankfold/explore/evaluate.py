@@ -17,6 +17,7 @@ from rankfold.explore.plans import PlanChoice
 from rankfold.explore.space import Point, Space
 from rankfold.machine import ChipSpec
 from rankfold.mapping import ArraySpec
+from rankfold.mapping.array import SIGN_MAGNITUDE
 from rankfold.plan import Plan
 from rankfold.workload import Network
 
@@ -142,7 +143,7 @@ def figures(run: ChipRun, loss: float | None) -> Figures:
 def missing_adc_bits(array: ArraySpec, adc_bits: int) -> int:
     """Bits that ADCs are short of a code for each sum of a full array: n rows that are driven at once, of
     inputs up to 2^d - 1 and cells up to 2^c - 1, make sums up to n (2^d - 1) (2^c - 1), and of either sign
-    where differences are converted (`simulator.converter`).
+    where differences are converted, or rows driven with signs (`simulator.converter`).
 
     Args:
         array: with bits of cells and DACs.
@@ -151,7 +152,8 @@ def missing_adc_bits(array: ArraySpec, adc_bits: int) -> int:
     assert array.cell_bits is not None and array.dac_bits is not None  # of a `precise_plan`
     driven = min(array.rows_driven or array.rows, array.rows)
     largest = driven * ((1 << array.dac_bits) - 1) * ((1 << array.cell_bits) - 1)
-    needed = math.ceil(math.log2(largest + 1)) + int(array.subtracts)
+    either_sign = array.subtracts or array.input_coding == SIGN_MAGNITUDE
+    needed = math.ceil(math.log2(largest + 1)) + int(either_sign)
     return max(needed - adc_bits, 0)
 
 

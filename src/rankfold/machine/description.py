@@ -30,6 +30,7 @@ ARRAY_PLACES = {
     "dac_bits": ("dac", "bits"),
     "rows_driven": ("array", "rows_driven"),
     "converts": ("adc", "converts"),
+    "input_coding": ("dac", "coding"),
 }
 CONVERTER_PLACES = {"adc": ("adc", "kind"), "adc_bits": ("adc", "bits"), "mux": ("adc", "mux")}
 NOISE_PLACES = {name: ("noise", name) for name in OF_NOISE} | {"adc_range": ("adc", "range")}
@@ -128,8 +129,9 @@ def to_json(hardware: Hardware) -> dict[str, Any]:
     """Hardware as a description, for files and results: what is open, or as it is ideally, is left out."""
     content: dict[str, Any] = {"name": hardware.name}
     ideal = NonIdealities()
+    array = hardware.array.to_json()
     for name, place in ARRAY_PLACES.items():
-        _put(content, place, getattr(hardware.array, name))
+        _put(content, place, array.get(name))
     for name, place in CONVERTER_PLACES.items():
         _put(content, place, getattr(hardware, name))
     for name, place in NOISE_PLACES.items():

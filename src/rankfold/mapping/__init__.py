@@ -1,6 +1,6 @@
 """A convolution on R x C arrays: windows, tiles, cycles."""
 
-from rankfold.mapping.array import CELLS, CODINGS, CONVERSIONS, ArraySpec
+from rankfold.mapping.array import CELLS, CODINGS, CONVERSIONS, INPUT_CODINGS, ArraySpec
 from rankfold.mapping.execute import execute
 from rankfold.mapping.front import mapping_front
 from rankfold.mapping.layer import MAPPINGS, clear_cache, map_layer, map_one_window, map_with_window
@@ -15,6 +15,7 @@ __all__ = [
     "CELLS",
     "CODINGS",
     "CONVERSIONS",
+    "INPUT_CODINGS",
     "LOW_RANK_METHODS",
     "MAPPINGS",
     "PRUNED_METHODS",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from rankfold.arguments import Wanted
 from rankfold.errors import FieldError, InputError, NarrowArrayError
@@ -11,8 +12,10 @@ from rankfold.workload.shape import is_count
 CODINGS = ("offset", "differential")
 COLUMNS, DIFFERENCES = "columns", "differences"
 CONVERSIONS = (COLUMNS, DIFFERENCES)
+TWOS_COMPLEMENT, SIGN_MAGNITUDE, DIFFERENTIAL = "twos-complement", "sign-magnitude", "differential"
+INPUT_CODINGS = (TWOS_COMPLEMENT, SIGN_MAGNITUDE, DIFFERENTIAL)
 # Fields of `ArraySpec` beside its size.
-CELLS = ("cell_bits", "coding", "dac_bits", "rows_driven", "converts")
+CELLS = ("cell_bits", "coding", "dac_bits", "rows_driven", "converts", "input_coding")
 MOST_LINES = 1 << 20  # far above any array that was ever built; guards against slips of the keyboard
 MOST_BITS = 32
 
@@ -41,6 +44,11 @@ class ArraySpec:
             column's sum was subtracted in analog (`differences`): with differential coding that of the
             negative weights, with offset coding that of a reference column of half-on cells, whose share a
             digital count of the inputs adds again (`CellCoding`). Means nothing without `cell_bits`.
+        input_coding: how signed inputs are cut into slices: `twos-complement`; `sign-magnitude` (slices of
+            the magnitude, each driven with the sign, which takes drivers of both signs); or `differential`
+            (slices of the positive inputs in one pass and of the negative ones in another, subtracted behind
+            the converters, for drivers of one sign). See `simulator.InputCoding`. Means nothing for unsigned
+            inputs, nor without `dac_bits`, where an input is driven whole.
     """
 
     rows: int
@@ -50,6 +58,7 @@ class ArraySpec:
     dac_bits: int | None = None
     rows_driven: int | None = None
     converts: str = DIFFERENCES
+    input_coding: str = TWOS_COMPLEMENT
 
     def __post_init__(self) -> None:
         _check_count("rows", self.rows, MOST_LINES)
@@ -60,6 +69,7 @@ class ArraySpec:
             _check_count("dac_bits", self.dac_bits, MOST_BITS)
         _check_word("coding", self.coding, CODINGS)
         _check_word("converts", self.converts, CONVERSIONS)
+        _check_word("input_coding", self.input_coding, INPUT_CODINGS)
         if self.rows_driven is not None:
             _check_driven(self.rows_driven, self.rows)
 
@@ -98,6 +108,18 @@ class ArraySpec:
         words = f"{self.coding} coding"
         if self.subtracts:
             words += ", differences converted"
+        return words
+
+    @property
+    def inputs_in_words(self) -> str:
+        """How inputs are driven, such as `1-bit DACs, sign-magnitude inputs`."""
+        words = "whole inputs"
+        if self.dac_bits is not None:
+            words = f"{self.dac_bits}-bit DACs"
+            if self.input_coding != TWOS_COMPLEMENT:
+                words += f", {self.input_coding} inputs"
+        if self.rows_driven is not None:
+            words += f", {self.rows_driven} rows at once"
         return words
 
     @property
@@ -163,8 +185,24 @@ class ArraySpec:
             )
         return replace(self, columns=columns, cell_bits=None)
 
-    def cycles_per_vector(self, input_bits: int) -> int:
-        """Array activations that drive one input vector, bit slice by bit slice: ceil(bits/dac_bits).
+    def passes(self, signed: bool | None) -> int:
+        """Times that the slices of an input vector are driven: twice where signs have passes of their own.
+
+        Args:
+            signed: whether inputs can be negative; None: not known, and counted as if they could.
+        """
+        apart = self.dac_bits is not None and self.input_coding == DIFFERENTIAL
+        return 1 + int(apart and signed is not False)
+
+    def cycles_per_vector(self, input_bits: int, signed: bool | None = None) -> int:
+        """Array activations that drive one input vector, bit slice by bit slice.
+
+        They are ceil(bits/dac_bits); of the magnitudes of signed inputs ceil((bits-1)/dac_bits), in each of
+        `passes`.
+
+        Args:
+            input_bits: of an input.
+            signed: whether inputs can be negative; None: not known, and as many as either takes at most.
 
         Raises:
             InputError: `input_bits` is not a whole number from 1 to 32.
@@ -172,13 +210,27 @@ class ArraySpec:
         _check_bits("input_bits", input_bits)
         if self.dac_bits is None:
             return 1
-        return -(-input_bits // self.dac_bits)
+        whole = -(-input_bits // self.dac_bits)
+        if self.input_coding == TWOS_COMPLEMENT or signed is False:
+            return whole
+        magnitude = -(-max(1, input_bits - 1) // self.dac_bits)
+        taken = magnitude * self.passes(signed)
+        if signed is None:
+            return max(whole, taken)
+        return taken
 
     def turns(self, rows: int) -> int:
         """Activations, one after another, that drive `rows` rows of a tile: ceil(rows/rows_driven)."""
         if self.rows_driven is None:
             return 1
         return -(-rows // self.rows_driven)
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields; `input_coding` only where it is named: files and hashes of old stay as they were."""
+        content = asdict(self)
+        if self.input_coding == TWOS_COMPLEMENT:
+            del content["input_coding"]
+        return content
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}"

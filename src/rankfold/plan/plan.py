@@ -210,11 +210,11 @@ class Plan(Shown):
         # Most plans are for default cells: their files give rows and columns alone.
         plain = ArraySpec(self.array.rows, self.array.columns)
         if self.array != plain:
-            cells = {key: getattr(self.array, key) for key in CELLS}
+            cells = self.array.to_json()
             # Version 0.1 did not know the key: without it, columns are converted as they are.
             if self.array.converts == OF_OLD_FILES["converts"]:
                 del cells["converts"]
-            content["cells"] = {key: value for key, value in cells.items() if value is not None}
+            content["cells"] = {key: cells[key] for key in CELLS if cells.get(key) is not None}
         if self.hardware is not None:
             content["hardware"] = hardware_to_json(self.machine)
         # Not one of decisions that are no longer those of the plan.

@@ -218,7 +218,7 @@ class EnergyRecord:
 
 def machine_of(array: ArraySpec, adc_bits: int | None) -> dict[str, Any]:
     """What an accuracy on arrays depends on, of arrays without noise: two machines alike have the same."""
-    return {**asdict(array), "adc_bits": adc_bits}
+    return {**array.to_json(), "adc_bits": adc_bits}
 
 
 def dense_energy(network: Network, plan: Plan, options: EnergyOptions) -> NetworkEnergy | None:

@@ -164,9 +164,4 @@ def describe(array: ArraySpec) -> str:
     cells = "whole weights"
     if array.cell_bits is not None:
         cells = f"{array.cell_bits}-bit cells, {array.coding_in_words}"
-    inputs = "whole inputs"
-    if array.dac_bits is not None:
-        inputs = f"{array.dac_bits}-bit DACs"
-    if array.rows_driven is not None:
-        inputs += f", {array.rows_driven} rows at once"
-    return f"{array}, {cells}, {inputs}"
+    return f"{array}, {cells}, {array.inputs_in_words}"

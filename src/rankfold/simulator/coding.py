@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
-from rankfold.mapping.array import COLUMNS, DIFFERENCES
+from rankfold.mapping.array import COLUMNS, DIFFERENCES, DIFFERENTIAL, SIGN_MAGNITUDE, TWOS_COMPLEMENT
 
 
 @dataclass(frozen=True)
@@ -222,25 +222,54 @@ def _slices(numbers: Tensor, width: int, count: int) -> Tensor:
 class InputCoding:
     """The slices in which an input of b bits is driven, least significant first.
 
-    A signed input is split in two's complement: the highest slice carries the sign. A slice of one bit is
-    driven as 0 or 1 and counts negatively; a wider one is driven with both signs.
+    Unsigned inputs are driven as their bits. Signed ones, -2^(b-1) to 2^(b-1)-1, in one of three ways.
+
+    Two's complement: the highest slice carries the sign. A slice of one bit is driven as 0 or 1 and counts
+    negatively; a wider one is driven with both signs. A small negative number switches all high bits on: the
+    large sums of these cancel each other behind the converters only, and their errors do not.
+    Sign-magnitude: x = sgn(x) |x|, and every slice of |x| is driven with the sign of x. Small numbers leave
+    the high slices at zero, and products of either sign cancel on the column. Rows need drivers of both
+    signs: NeuRRAM drives n bits as n-1 pulses of -1, 0 or 1 (Wan et al., Nature 608, 2022).
+    Differential: x = max(x, 0) - max(-x, 0); the slices of the first term are driven in one pass and those of
+    the second in another, which counts negatively. Drivers of one sign do, such as word lines, in twice the
+    time; products cancel behind the converters (aihwkit's `PosNegSeparateDigitalSum`).
+
+    Magnitudes take s = ceil(max(b-1, 1) / d) slices of d bits. Where these hold b-1 bits alone, they end at
+    2^(b-1)-1. Hardware spends no slice (an eighth of the time, at b = 8 and d = 1) on the single level
+    -2^(b-1): it is driven as the lowest that the slices hold (`lowest`), as `CellCoding` stores weights.
+    Two's complement drives it as it is. So do inputs that are driven whole, with their sign, in all codings.
 
     Attributes:
         bits: b.
         signed: whether inputs have a sign.
-        dac_bits: bits of a slice; None: the whole input at once.
+        dac_bits: d, bits of a slice; None: the whole input at once.
+        coding: of signed inputs, see `ArraySpec.input_coding`.
     """
 
     bits: int
     signed: bool
     dac_bits: int | None = None
+    coding: str = TWOS_COMPLEMENT
+
+    @classmethod
+    def of(cls, array: ArraySpec, bits: int, signed: bool) -> InputCoding:
+        """The coding of inputs of `bits` on an array."""
+        return cls(bits, signed, array.dac_bits, array.input_coding)
+
+    @property
+    def by_magnitude(self) -> bool:
+        """Whether what is sliced are magnitudes."""
+        return self.signed and self.dac_bits is not None and self.coding != TWOS_COMPLEMENT
 
     @cached_property
     def _widths(self) -> tuple[int, ...]:
-        """Bits of each slice; the highest one may be narrower."""
+        """Bits of each slice of a whole input, or of a magnitude; the highest one may be narrower."""
         if self.dac_bits is None:
             return (self.bits,)
         width = min(self.dac_bits, self.bits)
+        if self.by_magnitude:
+            # What the highest slice has to spare may drive the magnitude of -2^(b-1).
+            return (width,) * len(_powers(width, max(1, self.bits - 1)))
         whole, rest = divmod(self.bits, width)
         widths = [width] * whole
         if rest:
@@ -250,17 +279,33 @@ class InputCoding:
     @property
     def driven_negative(self) -> bool:
         """Whether a row is ever driven with a negative value."""
+        if self.by_magnitude:
+            return self.coding == SIGN_MAGNITUDE
         return self.signed and self._widths[-1] > 1
+
+    @property
+    def lowest(self) -> int:
+        """The lowest input that is driven, for which lower ones are taken."""
+        if not self.signed:
+            return 0
+        lowest = -(1 << self.bits - 1)
+        if not self.by_magnitude:
+            return lowest
+        highest_driven = (1 << sum(self._widths)) - 1
+        return max(lowest, -highest_driven)
 
     @property
     def highest(self) -> int:
         """The largest magnitude that a row is driven with."""
         first = self._widths[0]
         last = self._widths[-1]
-        if not self.driven_negative:
+        several = len(self._widths) > 1
+        if self.by_magnitude and not several:
+            return -self.lowest
+        if self.by_magnitude or not self.driven_negative:
             return (1 << first) - 1
         largest = 1 << last - 1  # of the lowest two's complement
-        if len(self._widths) > 1:
+        if several:
             largest = max(largest, (1 << first) - 1)
         return largest
 
@@ -272,17 +317,32 @@ class InputCoding:
         for width in self._widths:
             factors.append(1 << shift)
             shift += width
-        if self.signed and self._widths[-1] == 1:
+        if self.by_magnitude:
+            if self.coding == DIFFERENTIAL:
+                factors += [-factor for factor in factors]
+        elif self.signed and self._widths[-1] == 1:
             factors[-1] = -factors[-1]
         return tuple(factors)
 
     def slices(self, levels: Tensor) -> Iterator[Tensor]:
-        """The integer values driven, slice by slice, of integer inputs (...)."""
+        """The integer values driven, slice by slice, of integer inputs (...), `lowest` or more."""
+        if not self.by_magnitude:
+            yield from self._bits(levels, ends_signed=self.driven_negative)
+        elif self.coding == DIFFERENTIAL:
+            yield from self._bits(levels.clamp(min=0))
+            yield from self._bits(levels.neg().clamp(min=0))
+        else:
+            signs = levels.sign()
+            for part in self._bits(levels.abs()):
+                yield part * signs
+
+    def _bits(self, levels: Tensor, ends_signed: bool = False) -> Iterator[Tensor]:
+        """The bits of integers (...), slice by slice; of the last one with the sign, where it has one."""
         shift = 0
         for number, width in enumerate(self._widths):
             part = levels >> shift
             is_last = number == len(self._widths) - 1
-            if not (self.driven_negative and is_last):  # there the shift keeps the sign
+            if not (ends_signed and is_last):  # there the shift keeps the sign
                 part &= (1 << width) - 1
             yield part
             shift += width

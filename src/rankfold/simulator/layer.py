@@ -115,9 +115,12 @@ class SimulatedLayer(nn.Module):
                 range is not calibrated.
         """
         self._check_channels(input)
-        levels = self._levels(input)
         size = self._size(input)
         arrays = self.arrays[size]
+        levels = self._levels(input)
+        lowest = arrays.input_coding.lowest
+        if lowest > self.layer.input_quantiser.low:
+            levels.clamp_(min=lowest)
         weight = self._weight()
         if self.ideal:
             return self._exact(arrays, levels, weight)

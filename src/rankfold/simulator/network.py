@@ -140,11 +140,7 @@ class _Builder:
     def arrays(self, name: str, module: QuantLayer, runs: Runs) -> dict[Pair, LayerArrays]:
         """For each input size of a layer, the arrays that hold it."""
         quantiser = module.input_quantiser
-        inputs = InputCoding(
-            quantiser.bits,
-            quantiser.signed,
-            self._array.dac_bits,
-        )
+        inputs = InputCoding.of(self._array, quantiser.bits, quantiser.signed)
         cells = CellCoding.of(self._array, module.weight_quantiser.bits)
         arrays: dict[Pair, LayerArrays] = {}
         for size, mapping in runs.items():

@@ -9,7 +9,8 @@ from torch import nn
 from rankfold.cost import Masks, array_mapping
 from rankfold.errors import InputError
 from rankfold.machine import NonIdealities
-from rankfold.mapping import Mapping
+from rankfold.mapping import ArraySpec, Mapping
+from rankfold.mapping.array import TWOS_COMPLEMENT
 from rankfold.nn.binary import BinaryQuantiser
 from rankfold.nn.masked import masks_of
 from rankfold.nn.quantised import QuantLayer
@@ -43,6 +44,7 @@ def check_arrays(plan: Plan, chosen: NonIdealities, digital: Iterable[str] = ())
         )
     if plan.array.cell_bits is None:
         _check_whole_cells(chosen)
+    check_slices(plan.array)
     left = set(digital)
     for layer in plan.layers:
         if layer.weight_bits is None or layer.name in left:
@@ -50,6 +52,19 @@ def check_arrays(plan: Plan, chosen: NonIdealities, digital: Iterable[str] = ())
         if layer.weight_bits == 1:
             raise InputError(f"layer {layer.name} has 1-bit weights{BINARY}")
         plan.array.in_weights(layer.weight_bits)  # refuses weights that are wider than a row of cells
+
+
+def check_slices(array: ArraySpec) -> None:
+    """Refuse a coding of slices of inputs that are driven whole.
+
+    Raises:
+        InputError: it has one.
+    """
+    if array.dac_bits is None and array.input_coding != TWOS_COMPLEMENT:
+        raise InputError(
+            f"array input_coding (={array.input_coding}) is of slices, and inputs are driven whole; "
+            "give the array dac_bits (dac_bits=1)"
+        )
 
 
 def _check_whole_cells(chosen: NonIdealities) -> None:

@@ -114,6 +114,14 @@ def test_map_counts_real_array_cycles(capsys):
         "array cycles with 1-bit cells, differential coding, differences converted and 1-bit DACs"
         in capsys.readouterr().out
     )
+    # No sign is known of a network that no data was seen of: every input counts as one of either sign.
+    precision += ["--input-coding", "differential"]
+    assert main(["map", "resnet20", *precision]) == 0
+    assert "and 1-bit DACs, differential inputs: " in capsys.readouterr().out
+    assert main(["map", "resnet20", "--method", "im2col", *precision, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    layer = next(layer for layer in content["layers"] if layer["name"] == "layer3.1.conv1")
+    assert layer["array_cycles"] == 64 * 9 * 7 * 6  # two passes of three bits
 
 
 OFFSET = ["--bits", "4", "--cell-bits", "2", "--coding", "offset", "--dac-bits", "1"]

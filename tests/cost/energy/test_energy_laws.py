@@ -19,7 +19,15 @@ from rankfold.cost.energy import (
     stage_energy,
 )
 from rankfold.errors import InputError
-from rankfold.mapping import LOW_RANK_METHODS, MAPPINGS, ArraySpec, map_layer, map_pruned, steered_cycles
+from rankfold.mapping import (
+    INPUT_CODINGS,
+    LOW_RANK_METHODS,
+    MAPPINGS,
+    ArraySpec,
+    map_layer,
+    map_pruned,
+    steered_cycles,
+)
 from rankfold.plan import DenseLayer, LayerPlan, LowRankLayer, PatDNNLayer, Plan, uniform_plan
 from rankfold.workload import ConvShape, Network, zoo_network
 
@@ -34,6 +42,7 @@ ARRAYS = st.integers(4, 70).flatmap(
         st.integers(1, 3),
         st.none() | st.integers(1, rows),
         st.sampled_from(["columns", "differences"]),
+        st.sampled_from(INPUT_CODINGS),
     )
 )
 DENSE = DenseLayer()
@@ -66,11 +75,15 @@ def one_layer(shape, array, table, weight_bits=4, input_bits=4, *, kind=DENSE, m
 
 
 @settings(max_examples=100)
-@given(layers(), ARRAYS, BITS, BITS, st.sampled_from(MAPPINGS))
-def test_counts_equal_those_of_the_tiles(shape, array, weight_bits, input_bits, method):
+@given(layers(), ARRAYS, BITS, BITS, st.sampled_from(MAPPINGS), st.sampled_from([None, False, True]))
+def test_counts_equal_those_of_the_tiles(shape, array, weight_bits, input_bits, method, signed):
     mapping = map_layer(shape, array.in_weights(weight_bits), method)
-    activity = stage_activity(mapping, array, weight_bits, input_bits, "kernels")
-    wide, slices = array.columns_per_weight(weight_bits), array.cycles_per_vector(input_bits)
+    activity = stage_activity(mapping, array, weight_bits, input_bits, "kernels", input_signed=signed)
+    wide, slices = array.columns_per_weight(weight_bits), array.cycles_per_vector(input_bits, signed)
+    # A row is driven in the pass of its input's sign alone.
+    driven_slices = slices
+    if array.input_coding == "differential" and signed is not False:
+        driven_slices //= 2
     reference = array.coding == "offset"
     subtracted = array.converts == "differences"
     reads = rows = columns = converted = cells = kernels = 0
@@ -92,10 +105,10 @@ def test_counts_equal_those_of_the_tiles(shape, array, weight_bits, input_bits, 
         for first in range(0, tile.rows, at_once):
             driven = min(at_once, tile.rows - first)
             reads += times
-            rows += times * driven
+            rows += region.activations * driven_slices * driven
             columns += times * tile.columns
             converted += times * seen
-            cells += times * driven * physical
+            cells += region.activations * driven_slices * driven * physical
             kernels += times * driven * tile.columns
             # Regions that store the same matrix take turns at the same arrays.
             busy[region.stored, number] += times

@@ -107,6 +107,8 @@ def check(model, plan, folder, images=3):
         ("vw-sdk", ArraySpec(40, 24, cell_bits=2, coding="offset", dac_bits=1, converts="columns")),
         ("best", ArraySpec(64, 48, cell_bits=1, coding="offset", dac_bits=3, converts="columns")),
         ("tetris-sdk", ArraySpec(48, 32)),
+        ("best", ArraySpec(40, 24, cell_bits=2, dac_bits=1, input_coding="sign-magnitude")),
+        ("best", ArraySpec(40, 24, cell_bits=2, dac_bits=2, input_coding="differential")),
     ],
 )
 def test_the_reader_gets_the_simulator_s_integers(mapping, array, tmp_path):
@@ -210,6 +212,26 @@ def test_files_follow_the_schema(tmp_path):
             jsonschema.validate({**content, **wrong}, schema)
     with pytest.raises(InputError, match="is not an empty folder"):
         write_arrays(model, plan, tmp_path / "arrays")
+
+
+def test_a_coding_of_inputs_makes_a_second_version_of_the_file(tmp_path):
+    """Readers of the first would drive other slices."""
+    torch.manual_seed(0)
+    array = ArraySpec(40, 24, dac_bits=1, input_coding="sign-magnitude")
+    model, plan = quantised(Awkward(), (3, 12, 9), array)
+    write_arrays(model, plan, tmp_path / "arrays")
+    content = json.loads((tmp_path / "arrays" / "placement.json").read_text())
+    assert (content["_version"], content["array"]["input_coding"]) == (2, "sign-magnitude")
+    signed = [layer["input_levels"] for layer in content["layers"] if layer["input_levels"]["signed"]]
+    assert {(levels["low"], *levels["slice_factors"]) for levels in signed} >= {(-7, 1, 2, 4)}
+    schema = json.loads(
+        (resources.files("rankfold.export.array_images") / "placement.schema.json").read_text()
+    )
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**content, "_version": 1}, schema)
+    whole = replace(plan, array=replace(array, dac_bits=None))
+    with pytest.raises(InputError, match="is of slices, and inputs are driven whole"):
+        write_arrays(model, whole, tmp_path / "more")
 
 
 def test_what_arrays_cannot_hold_is_refused(tmp_path):

@@ -13,7 +13,7 @@ from rankfold.cost.energy import completed
 from rankfold.errors import InputError, RankfoldError, UnwantedArgumentError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_names, load_hardware
 from rankfold.machine.hardware import OF_HARDWARE, OF_NOISE
-from rankfold.mapping import CELLS, CODINGS, CONVERSIONS, ArraySpec
+from rankfold.mapping import CELLS, CODINGS, CONVERSIONS, INPUT_CODINGS, ArraySpec
 from rankfold.plan import Plan
 from rankfold.plan.uniform import Bits
 from rankfold.run_files import PLAN
@@ -198,6 +198,12 @@ def add_cells(parser: Any, default: str | None = None, of: str = "") -> None:
         ("--cell-bits", None, "bits a cell stores", "default: a whole weight"),
         ("--coding", CODINGS, "of signed weights", f"default {usual.coding}"),
         ("--dac-bits", None, "input bits driven at once", "default: a whole input"),
+        (
+            "--input-coding",
+            INPUT_CODINGS,
+            "slices of signed inputs: differential takes two passes, sign-magnitude drivers of both signs",
+            f"default {usual.input_coding}",
+        ),
         ("--rows-driven", None, "rows of an array driven at once", "default: all"),
         (
             "--converts",

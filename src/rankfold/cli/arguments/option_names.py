@@ -6,7 +6,7 @@ OPTION_NAMES = frozenset(
     block budget calibration-images captured cell-bits cheapest check checkpoint chip chips
     choose-mappings classes coding compare compile converts coverage csv dac-bits data decomposition
     device digital distil distil-unlabelled drift entries epochs exclude fit force-low-rank front fuse
-    gpus groups hardware image-size images include input input-bits ir-drop json kinds layer
+    gpus groups hardware image-size images include input input-bits input-coding ir-drop json kinds layer
     layer-bits layer-images learn-from linear list mapping mappings-only max-arrays max-cycles
     max-drop max-energy max-interval max-latency max-loss measure method metric model mux no-distil
     no-drift-compensation no-stream noise-aware normalise objective onnx-format out output-noise

@@ -28,7 +28,7 @@ IMAGES = 64  # of a data set, for calibration
 MEANINGFUL = frozenset(
     {"model", "data", "out", "epochs", "seed", "input", "plan", "decomposition", "method", "bits"}
     | {"rank", "groups", "pointwise", "linear", "fit", "force_low_rank", "rules"}
-    | {"hardware", "array", "cell_bits", "coding", "dac_bits", "rows_driven", "converts"}
+    | {"hardware", "array", "cell_bits", "coding", "dac_bits", "rows_driven", "converts", "input_coding"}
 )
 
 ENERGY_ROW = "energy an image, nJ"

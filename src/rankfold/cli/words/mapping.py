@@ -238,7 +238,7 @@ def _legend(costs: NetworkCycles, compare: bool) -> str:
 
 def _as_built(costs: NetworkCycles) -> bool:
     """Whether weights are spread over cells and inputs over slices."""
-    return any(layer.columns_per_weight > 1 or layer.slices > 1 for layer in costs.layers)
+    return any(layer.placed for layer in costs.layers)
 
 
 def _legend_of_stages(costs: NetworkCycles) -> list[str]:
@@ -287,14 +287,10 @@ def _summary(costs: NetworkCycles, arrays: OnArrays | None) -> str:
         array, cycles = arrays.energy.array, arrays.energy.reads
     if cycles is None:
         return words
-    cells, inputs = "whole weights", "whole inputs"
+    cells = "whole weights"
     if array.cell_bits is not None:
         cells = f"{array.cell_bits}-bit cells, {array.coding_in_words}"
-    if array.dac_bits is not None:
-        inputs = f"{array.dac_bits}-bit DACs"
-    if array.rows_driven is not None:
-        inputs += f", {array.rows_driven} rows at once"
-    return f"{words}\narray cycles with {cells} and {inputs}: {cycles:,}"
+    return f"{words}\narray cycles with {cells} and {array.inputs_in_words}: {cycles:,}"
 
 
 def mapping_csv(costs: NetworkCycles, arrays: OnArrays | None, hardware: str) -> str:
@@ -314,7 +310,7 @@ def mapping_csv(costs: NetworkCycles, arrays: OnArrays | None, hardware: str) ->
         if arrays is not None:
             placed, spent = arrays.placed.layers[index], arrays.energy.layers[index]
             amounts = [spent.latency, spent.energy, *(spent.components[part] for part in parts)]
-            row += [placed.arrays, placed.chosen_cycles, placed.slices, spent.conversions]
+            row += [placed.arrays, placed.chosen_cycles, placed.most_slices, spent.conversions]
             row += [f"{amount:.6g}" for amount in amounts]
             row.append(accuracy_cell(arrays.energy))
         rows.append([*row, hardware])

@@ -68,6 +68,7 @@ def simulation_options(array: ArraySpec, adc_bits: int) -> str:
         "coding": array.coding,
         "converts": array.converts,
         "dac-bits": array.dac_bits,
+        "input-coding": array.to_json().get("input_coding"),
         "rows-driven": array.rows_driven,
         "adc-bits": adc_bits,
     }

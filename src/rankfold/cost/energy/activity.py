@@ -29,10 +29,10 @@ class StageActivity:
         activations: of tiles, with whole inputs; the papers' cycles.
         drives: the same, each as often as its tile's rows are driven in turns.
         turns: of the tile that needs most: rows in use over rows driven at once, rounded up.
-        slices: input bit slices, ceil(input bits / DAC bits).
+        slices: input bit slices, in all passes, see `ArraySpec.cycles_per_vector`.
         columns_per_weight: physical columns of a weight.
         longest: drives of the busiest tile; the stage takes so long where tiles work side by side.
-        rows: rows driven, over all reads.
+        rows: rows driven, over all reads; where signs have passes of their own, each in one of these.
         conversions: columns converted by ADCs, over all reads.
         columns: columns of weights, over all reads.
         cells: cells in rows driven and columns converted, over all reads.
@@ -48,6 +48,7 @@ class StageActivity:
         weight_bits: of the weights.
         input_bits: of the inputs.
         stored: what the arrays hold.
+        input_signed: whether inputs can be negative; None: not known.
     """
 
     tiles: int
@@ -71,6 +72,7 @@ class StageActivity:
     weight_bits: int
     input_bits: int
     stored: tuple[StoredMatrix, ...] = field(default=(), compare=False, repr=False)
+    input_signed: bool | None = None
 
     @property
     def held(self) -> Hashable:
@@ -90,15 +92,16 @@ class StageActivity:
             weight_bits: of a weight.
             input_bits: of an input.
         """
-        slices = array.cycles_per_vector(input_bits)
+        slices = array.cycles_per_vector(input_bits, self.input_signed)
+        # Exact: inputs of other bits take the same passes.
         return replace(
             self,
             slices=slices,
-            rows=self.rows // self.slices * slices,
-            conversions=self.conversions // self.slices * slices,
-            columns=self.columns // self.slices * slices,
-            cells=self.cells // self.slices * slices,
-            steered=self.steered // self.slices * slices,
+            rows=self.rows * slices // self.slices,
+            conversions=self.conversions * slices // self.slices,
+            columns=self.columns * slices // self.slices,
+            cells=self.cells * slices // self.slices,
+            steered=self.steered * slices // self.slices,
             weight_bits=weight_bits,
             input_bits=input_bits,
         )
@@ -171,6 +174,8 @@ def stage_activity(
     input_bits: int,
     steering: str = "none",
     layer: ConvShape | None = None,
+    *,
+    input_signed: bool | None = None,
 ) -> StageActivity:
     """Count what a mapping makes the arrays do.
 
@@ -185,6 +190,7 @@ def stage_activity(
             it serves; PatDNN's patterns, packed).
         layer: the convolution that the mapping stands for, where it is one of another shape (`map_steered`);
             None: its own.
+        input_signed: whether inputs can be negative; None: not known.
 
     Raises:
         InputError: the mapping is for another array, or steering is of no such kind.
@@ -192,7 +198,9 @@ def stage_activity(
     if steering not in STEERING:
         raise InputError(f"steering (={steering}) must be one of {', '.join(STEERING)}")
     _check_array(mapping, array, weight_bits)
-    slices = array.cycles_per_vector(input_bits)
+    slices = array.cycles_per_vector(input_bits, input_signed)
+    # An input has one sign, and drives its row in the pass of that.
+    driven = slices // array.passes(input_signed)
     counted = _counted(mapping, array, weight_bits)
     shape, macs = mapping.shape, mapping.macs
     if layer is not None:
@@ -211,11 +219,11 @@ def stage_activity(
         slices=slices,
         columns_per_weight=array.columns_per_weight(weight_bits),
         longest=counted.longest,
-        # Rows, conversions and cells work once a slice; sums and inputs are of whole values.
-        rows=counted.rows * slices,
+        # Rows, conversions and cells work slice by slice; sums and inputs are of whole values.
+        rows=counted.rows * driven,
         conversions=counted.converted * slices,
         columns=counted.read * slices,
-        cells=counted.cells * slices,
+        cells=counted.cells * driven,
         # Slices and physical columns of a weight are joined before its sum leaves the array.
         sums=counted.columns,
         # A pruned layer may have outputs without a column.
@@ -228,6 +236,7 @@ def stage_activity(
         weight_bits=weight_bits,
         input_bits=input_bits,
         stored=tuple(stored for stored, _ in mapping.loads),
+        input_signed=input_signed,
     )
 
 

@@ -48,12 +48,15 @@ def _layer_energy(
     """One layer under one mapping."""
     stages = layer.mappings[key].stages
     # The layer as it was drives all rows; what it became may have to choose them.
+    kind, signed = layer.entry.kind, layer.entry.input_signed
     circuits: tuple[str, ...] = (STAYS,)
+    signs: tuple[bool | None, ...] = (signed,)
     if key.family != DENSE_FAMILY:
-        circuits = cost_of(layer.entry.kind).row_circuits(layer.entry.kind)
+        circuits = cost_of(kind).row_circuits(kind)
+        signs = cost_of(kind).input_signs(kind, signed)
     weight_bits, input_bits = bits_of(layer.shape, layer.entry)
     energies = []
-    for stage, steering in zip(stages, circuits, strict=True):
-        activity = stage_activity(stage, placed.array, weight_bits, input_bits, steering)
+    for stage, steering, signed in zip(stages, circuits, signs, strict=True):
+        activity = stage_activity(stage, placed.array, weight_bits, input_bits, steering, input_signed=signed)
         energies.append(stage_energy(table, placed.array, activity))
     return LayerEnergy(layer.shape, tuple(energies))

@@ -50,6 +50,8 @@ def variables(table: ComponentTable, array: ArraySpec, activity: StageActivity) 
     if array.subtracts:
         subtractors = adcs(table, array)
     carry = math.ceil(math.log2(activity.turns))
+    # Sums of negative inputs are taken off those of positive ones: a second pass shifts nothing further.
+    shifts = slices // array.passes(activity.input_signed) - 1
     return {
         "rows": array.rows,
         "columns": array.columns,
@@ -65,7 +67,7 @@ def variables(table: ComponentTable, array: ArraySpec, activity: StageActivity) 
         "weight_columns": wide,
         # A shift for each further column of a weight, and for each further slice of the inputs; and the carry
         # of sums over turns.
-        "sum_bits": table.adc_bits + (wide - 1) * cell_bits + (slices - 1) * dac_bits + carry,
+        "sum_bits": table.adc_bits + (wide - 1) * cell_bits + shifts * dac_bits + carry,
         "slices": slices,
         "kernel": activity.kernel,
         # Mean per activation, as the circuits of all rows are there, whichever of them are driven; at least

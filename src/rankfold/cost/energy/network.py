@@ -271,10 +271,8 @@ class NetworkEnergy(Shown):
             resolution = f"{min(each)}- to {max(each)}-bit"
         words = (
             f"{table.name}, {resolution} {table.adc} ADC, {shared}; "
-            f"{self.array.cell_bits}-bit cells, {self.array.coding_in_words}, {self.array.dac_bits}-bit DACs"
+            f"{self.array.cell_bits}-bit cells, {self.array.coding_in_words}, {self.array.inputs_in_words}"
         )
-        if self.array.rows_driven is not None:
-            words += f", {self.array.rows_driven} rows at once"
         if self.assumed:
             words += f" (assumed: {', '.join(self.assumed)})"
         return words
@@ -293,6 +291,7 @@ class NetworkEnergy(Shown):
                 "dac_bits": self.array.dac_bits,
                 "rows_driven": self.array.rows_driven,
                 "converts": self.array.converts,
+                "input_coding": self.array.input_coding,
             },
             "assumed": list(self.assumed),
             "accuracy_on_arrays": accuracy_to_json(self.accuracy),

@@ -122,6 +122,6 @@ def _layer_to_json(layer: LayerCycles) -> dict[str, Any]:
         "tiles": tiles,
         "arrays": layer.arrays,
         "cycles": layer.chosen_cycles,
-        "slices": layer.slices,
+        "slices": layer.most_slices,
         "array_cycles": layer.reads,
     }

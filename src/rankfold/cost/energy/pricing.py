@@ -16,6 +16,7 @@ from rankfold.cost.kinds import cost_of
 from rankfold.cost.planned import BITS, MASKS, Masks, bits_of, counted_layers, planned_mapping
 from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
+from rankfold.mapping.array import TWOS_COMPLEMENT
 from rankfold.plan import DenseLayer, LayerPlan, Plan, uniform_plan, weights
 from rankfold.plan.plan import PLAN
 from rankfold.workload import ConvShape, Network
@@ -128,7 +129,7 @@ def dense_plan(plan: Plan, mapping: str = "im2col") -> Plan:
     layers = []
     # Bits stay, so that a comparison shows what the compression does and not the rounding.
     for layer in plan.layers:
-        layers.append(replace(layer, kind=DenseLayer(), mapping=mapping, input_signed=None, reason=""))
+        layers.append(replace(layer, kind=DenseLayer(), mapping=mapping, reason=""))
     return replace(plan, layers=tuple(layers))
 
 
@@ -161,14 +162,18 @@ def layer_activities(
         steering = "none"
         if circuits:
             steering = "kernels"
-        return (stage_activity(steered, array, weight_bits, input_bits, steering, shape),)
+        signed = entry.input_signed
+        return (
+            stage_activity(steered, array, weight_bits, input_bits, steering, shape, input_signed=signed),
+        )
     stages = planned_mapping(shape, in_weights, entry, mask).stages
     chosen = cost.row_circuits(entry.kind)
     if not circuits:
         chosen = ("none",) * len(stages)
+    signs = cost.input_signs(entry.kind, entry.input_signed)
     return tuple(
-        stage_activity(stage, array, weight_bits, input_bits, how)
-        for stage, how in zip(stages, chosen, strict=True)
+        stage_activity(stage, array, weight_bits, input_bits, how, input_signed=signed)
+        for stage, how, signed in zip(stages, chosen, signs, strict=True)
     )
 
 
@@ -203,4 +208,6 @@ def precise_plan(network: Network, plan: Plan, table: ComponentTable) -> tuple[P
                 entries[name] = replace(
                     entry, weight_bits=bits.weight_bits or BITS, input_bits=bits.input_bits or BITS
                 )
+    if array.input_coding != TWOS_COMPLEMENT and any(one.input_signed is None for one in entries.values()):
+        assumed.append("slices enough for signed and unsigned inputs, where the plan does not say which")
     return replace(plan, array=array, layers=tuple(entries.values())), tuple(assumed)

@@ -106,8 +106,7 @@ def _written(
     (stage,) = energy.stages
     values = variables(table, array, stage.activity)
     (mapped,) = planned_mapping(shape, array.in_weights(entry.weight_bits), entry).stages
-    slices, wide = array.cycles_per_vector(entry.input_bits), array.columns_per_weight(entry.weight_bits)
-    stored = stored_stage(mapped, array, slices, wide)
+    stored = stored_stage(mapped, array, stage.activity.slices, stage.activity.columns_per_weight)
     cycle = read_time(table, values)
     row = table.write.time.value(values)
     way = rewriting([stored], stage.activity.tiles, row / cycle, reference_columns(array))

@@ -167,6 +167,15 @@ class KindCost:
         # Every row has an input of its own, so that no circuit has to choose one.
         return ("none",)
 
+    def input_signs(self, kind: LayerKind, signed: bool | None) -> tuple[bool | None, ...]:
+        """For each stored matrix, whether its inputs can be negative; None: not known.
+
+        Args:
+            kind: of the layer.
+            signed: the same of the layer's inputs.
+        """
+        return (signed,) * len(self.row_circuits(kind))
+
     def comparisons(
         self,
         shape: ConvShape,

@@ -78,6 +78,10 @@ class LowRankCost(KindCost):
             return "rows", "none"
         return "none", "none"
 
+    def input_signs(self, kind: LayerKind, signed: bool | None) -> tuple[bool | None, ...]:
+        """The second stage reads sums of either sign, whatever the layer reads."""
+        return signed, True
+
     def comparisons(
         self,
         shape: ConvShape,

@@ -65,6 +65,11 @@ class TrimmedCost(KindCost):
         inner = cast(TrimmedLayer, kind).inner
         return cost_of(inner).row_circuits(inner)
 
+    def input_signs(self, kind: LayerKind, signed: bool | None) -> tuple[bool | None, ...]:
+        """Those of the smaller layer."""
+        inner = cast(TrimmedLayer, kind).inner
+        return cost_of(inner).input_signs(inner, signed)
+
     def to_json(self, kind: LayerKind, parameters: int, stages: list[dict[str, Any]]) -> dict[str, Any]:
         """The channels that are left, and what is said of the smaller layer."""
         trimmed = cast(TrimmedLayer, kind)

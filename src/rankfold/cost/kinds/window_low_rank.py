@@ -53,6 +53,10 @@ class WindowLowRankCost(KindCost):
             return "rows", "none"
         return "none", "none"
 
+    def input_signs(self, kind: LayerKind, signed: bool | None) -> tuple[bool | None, ...]:
+        """The second stage reads sums of either sign, whatever the layer reads."""
+        return signed, True
+
     def to_json(self, kind: LayerKind, parameters: int, stages: list[dict[str, Any]]) -> dict[str, Any]:
         """The window, its rank, its rows, its weights and its stages."""
         pair = cast(WindowLowRankLayer, kind)

@@ -21,6 +21,7 @@ from rankfold.export.array_images.program import write_program
 from rankfold.export.array_images.steps import Program
 from rankfold.files import check_vacant, replacing_folder
 from rankfold.mapping import ArraySpec, Mapping, StoredMatrix, Tile
+from rankfold.mapping.array import TWOS_COMPLEMENT
 from rankfold.models.device import MODEL
 from rankfold.nn.quantised import QuantConv2d, QuantLayer
 from rankfold.nn.quantisers import Quantiser
@@ -29,9 +30,10 @@ from rankfold.progress import Progress, Silent, counted
 from rankfold.records.schema import schema_validator
 from rankfold.simulator import CellCoding, InputCoding, planned_mappings
 from rankfold.simulator.cells import array_columns, tile_cells
+from rankfold.simulator.planned import check_slices
 from rankfold.workload.shape import Pair
 
-TYPE, VERSION = "rankfold.placement", 1
+TYPE, VERSION, WITH_INPUT_CODING = "rankfold.placement", 1, 2
 PLACEMENT, DIGITAL, FOLDER = "placement.json", "digital.npz", "arrays"
 SCHEMA = "placement.schema.json"
 
@@ -123,6 +125,7 @@ class _Images:
                 "array images have no place for the inputs that offset coding with converts (=differences) "
                 "counts; use differential coding, or convert columns"
             )
+        check_slices(array)
         self.array = array
         # Numbers of images are places in both of these lists.
         self.cells: list[np.ndarray] = []
@@ -212,11 +215,11 @@ class _Images:
 
     def _input_levels(self, quantiser: Quantiser) -> dict[str, Any]:
         """How inputs become levels, and how these are driven."""
-        coding = InputCoding(quantiser.bits, quantiser.signed, self.array.dac_bits)
+        coding = InputCoding.of(self.array, quantiser.bits, quantiser.signed)
         return {
             "bits": quantiser.bits,
             "signed": quantiser.signed,
-            "low": quantiser.low,
+            "low": max(quantiser.low, coding.lowest),
             "high": quantiser.high,
             # What the quantiser multiplies by: dividing by the scale may round to another level.
             "reciprocal": float(quantiser.scale.reciprocal()),
@@ -268,9 +271,14 @@ def _content(plan: Plan, program: Program, images: _Images) -> dict[str, Any]:
         described["rows_driven"] = array.rows_driven
     if array.subtracts:
         described["converts"] = array.converts
+    version = VERSION
+    if array.input_coding != TWOS_COMPLEMENT:
+        # Readers of the first version would drive other slices, and refuse the second.
+        version = WITH_INPUT_CODING
+        described["input_coding"] = array.input_coding
     return {
         "_type": TYPE,
-        "_version": VERSION,
+        "_version": version,
         "model": plan.model,
         "array": described,
         **_inputs(plan, program),

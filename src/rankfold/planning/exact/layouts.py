@@ -85,10 +85,11 @@ class Layouts:
         if not set(counted) - NO_CHOICE or not matrices[0]:
             return ()
         circuits = cost.row_circuits(entry.kind)
+        signs = cost.input_signs(entry.kind, entry.input_signed)
         bits = bits_of(runs[0], entry)
         fronts = []
-        for stored, circuit in zip(zip(*matrices, strict=True), circuits, strict=True):
-            fronts.append(self._front(_Matrix(stored, circuit, *bits), counted))
+        for stored, circuit, signed in zip(zip(*matrices, strict=True), circuits, signs, strict=True):
+            fronts.append(self._front(_Matrix(stored, circuit, *bits, signed), counted))
         return tuple(window_name(windows) for windows in _together(fronts, counted))
 
     def _front(self, matrix: _Matrix, counted: tuple[str, ...]) -> list[WindowCosts]:
@@ -96,7 +97,8 @@ class Layouts:
         if matrix.supported:
             return self._found(matrix, counted)
         shapes = tuple(each.shape.anonymous for each in matrix.stored)
-        key = shapes, matrix.circuit, matrix.weight_bits, matrix.input_bits, counted
+        bits = matrix.weight_bits, matrix.input_bits, matrix.input_signed
+        key = shapes, matrix.circuit, bits, counted
         if key not in self._known:
             self._known[key] = self._found(matrix, counted)
         return self._known[key]
@@ -151,11 +153,13 @@ class Layouts:
         """What arrays do under a window, perhaps with other bits: a weight's columns make the tiles."""
         bits = matrix.weight_bits
         wide = self.precise.columns_per_weight(bits), self.precise.conversions_per_weight(bits)
-        key = stored.shape.anonymous, matrix.circuit, wide, window
+        key = stored.shape.anonymous, matrix.circuit, wide, matrix.input_signed, window
         if key in self._activities:
             return self._activities[key]
         laid = map_layer(stored.shape, self.precise.in_weights(bits), window_name([window]), stored.support)
-        activity = stage_activity(laid, self.precise, bits, matrix.input_bits, matrix.circuit)
+        activity = stage_activity(
+            laid, self.precise, bits, matrix.input_bits, matrix.circuit, input_signed=matrix.input_signed
+        )
         # Supports are many, and none is asked for twice.
         if stored.support is None:
             # Nothing asks what the arrays hold, which would stay in memory.
@@ -172,12 +176,14 @@ class _Matrix:
         circuit: what chooses its rows.
         weight_bits: of its weights.
         input_bits: of its inputs.
+        input_signed: whether these can be negative; None: not known.
     """
 
     stored: tuple[StoredShape, ...]
     circuit: str
     weight_bits: int
     input_bits: int
+    input_signed: bool | None
 
     @property
     def supported(self) -> bool:

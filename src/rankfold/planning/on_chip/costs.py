@@ -24,7 +24,7 @@ import numpy as np
 from rankfold.chip.energy import FJ, chip_table
 from rankfold.chip.graph import TaskGraph
 from rankfold.chip.tasks import rows_at_once, side_by_side
-from rankfold.cost.planned import array_mapping, bits_of
+from rankfold.cost.planned import array_mapping, bits_of, input_slices
 from rankfold.cost.stored import stored_stage
 from rankfold.machine import ChipSpec
 from rankfold.plan import LayerPlan, Plan
@@ -231,12 +231,13 @@ def _matrices(costing: Costing, entry: LayerPlan) -> Matrices:
     together = side_by_side(array_mapping(runs[0], array, precise))
     if not together:
         return Matrices()
-    weight_bits, input_bits = bits_of(runs[0], precise)
-    slices, wide = array.cycles_per_vector(input_bits), array.columns_per_weight(weight_bits)
+    weight_bits, _ = bits_of(runs[0], precise)
+    wide = array.columns_per_weight(weight_bits)
+    slices = iter(input_slices(runs[0], array, precise))
     found: list[tuple[int, int]] = []
     for stages in together:
         for stage in stages:
-            stored = stored_stage(stage, array, slices, wide)
+            stored = stored_stage(stage, array, next(slices), wide)
             found += [(tiles, times * len(runs)) for tiles, times in stored.loads]
     rows = min(rows_at_once(runs[0], stages) for stages in together)
     return Matrices(tuple(found), len(together), rows)
