@@ -9,72 +9,56 @@ a small negative number switches all the high bits on.
 
 The network (see `detectors.py`) is made for drawn lines and quantised, not trained, then simulated with
 converters of several bits: `whole` inputs in whole cells; inputs `bit by bit` into cells of 2 bits, signed
-ones in two's complement; and `by magnitude`, as one bit after another of the magnitude, driven with the sign.
-Writes OUT.csv, what is read of the test lines, and OUT-layers.csv: of each layer, on its own inputs without
-errors before it, the error of its sums beside their deviation.
+ones in two's complement; `by magnitude`, as one bit after another of the magnitude, driven with the sign; and
+`in two passes`, first the bits of positive inputs and then those of negative ones (`ArraySpec.input_coding`).
+Writes OUT-costs.csv, what each way takes for a line of text, priced by `rram-22nm` where the signs of all
+inputs are known; OUT.csv, what is read of the test lines; and OUT-layers.csv: of each layer, on its own
+inputs without errors before it, the error of its sums beside their deviation.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
-from detectors import ARRAY, NETWORKS, TEST_SEED, outputs_of
+from detectors import ARRAY, NETWORKS, TECHNOLOGY, TEST_SEED, outputs_of
 from measured_rows import Rows, commit
 from torch import Tensor, nn
 
 import rankfold as rf
 from rankfold.runs.record import device_name
-from rankfold.simulator import network as simulated_network
-from rankfold.simulator.coding import InputCoding
 from rankfold.simulator.layer import SimulatedLayer
 from rankfold.simulator.network import simulated_layers
 
 SLICED = replace(ARRAY, cell_bits=2, dac_bits=1)
 PLAN = Path("results/unlabelled/detector-plans/recogniser-0.75-8-trimmed-unsoftened.json")
-WHOLE, BITS, MAGNITUDE = "whole", "bit by bit", "by magnitude"
+WHOLE, BITS, MAGNITUDE, PASSES = "whole", "bit by bit", "by magnitude", "in two passes"
+ARRAYS = {
+    WHOLE: ARRAY,
+    BITS: SLICED,
+    MAGNITUDE: replace(SLICED, input_coding="sign-magnitude"),
+    PASSES: replace(SLICED, input_coding="differential"),
+}
 LAYERS_BITS, LAYERS_IMAGES, CALIBRATED_IMAGES, AT_ONCE = 6, 2, 8, 16
-SETTINGS = {WHOLE: (6, 7, 8, 10), BITS: (4, 5, 6, 7), MAGNITUDE: (4, 5, 6, 7)}
+SETTINGS = {WHOLE: (6, 7, 8, 10), BITS: (4, 5, 6, 7), MAGNITUDE: (4, 5, 6, 7), PASSES: (4, 5, 6, 7)}
 HEADER = ("inputs", "adc_bits", "lines", "quantised", "on_arrays", "output_error", "commit", "device")
+OF_COSTS = ("inputs", "adc_bits", "array_activations", "conversions", "energy_nj", "latency_us", "commit")
 OF_LAYERS = ("layer", "inputs", "weight", "rows", "signed", "negative_inputs", "error", "commit", "device")
-
-
-class SignAndMagnitude(InputCoding):
-    """Signed inputs as the bits of their magnitude, one a slice, each driven with the sign."""
-
-    @property
-    def factors(self) -> tuple[int, ...]:  # type: ignore[override]
-        """What each bit of the magnitude counts for."""
-        return tuple(1 << bit for bit in range(self.bits))
-
-    @property
-    def driven_negative(self) -> bool:
-        """Whether a row is ever driven with a negative value."""
-        return self.signed
-
-    @property
-    def highest(self) -> int:
-        """A bit is driven at a time."""
-        return 1
-
-    def slices(self, levels: Tensor) -> Iterator[Tensor]:
-        """The bits of the magnitudes, with their signs."""
-        for bit in range(self.bits):
-            yield (levels.abs() >> bit & 1) * levels.sign()
 
 
 def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
     study = Study(options)
+    costs = Rows(options.out.with_name(f"{options.out.name}-costs.csv"), OF_COSTS, 1)
+    for inputs in (BITS, MAGNITUDE, PASSES):
+        if [inputs] not in costs:
+            costs.add([inputs, *study.costs(inputs)])
     lines = Rows(options.out.with_suffix(".csv"), HEADER, 3)
     for inputs, widths in SETTINGS.items():
         for bits in widths:
@@ -118,51 +102,45 @@ class Study:
         plan = rf.Plan.load(options.plan)
         rf.compress_(self.model, plan, batches, outputs=self.of.outputs)
         self.plan = rf.quantise_(self.model, plan, batches, reference=dense)
+        self.network = rf.trace(dense, self.of.image, options.network)
         self.calibration = [torch.from_numpy(inputs[:CALIBRATED_IMAGES])]
         self.test, self.wanted = self.of.drawn(TEST_SEED, options.test)
         self.given = outputs_of(self.model, self.test)
 
     def read(self, inputs: str, bits: int) -> list[Any]:
         """The cells of a row behind its key: what is read with converters of so many bits."""
-        with driven(inputs):
-            given = outputs_of(self.arrays(inputs, bits), self.test)
+        given = outputs_of(self.arrays(inputs, bits), self.test)
         error = np.linalg.norm(given - self.given) / np.linalg.norm(self.given)
         scores = [f"{self.of.score(one, self.wanted):.4f}" for one in (self.given, given)]
         return [*scores, f"{error:.4f}", commit(), device_name(torch.device("cpu"))]
 
+    def costs(self, inputs: str) -> list[Any]:
+        """The cells of a row of costs behind its key: energy and time of one image."""
+        hardware = rf.hardware(TECHNOLOGY).with_array(ARRAYS[inputs]).altered(adc_bits=LAYERS_BITS)
+        spent = rf.energy(self.network, self.plan, hardware)
+        counted = [LAYERS_BITS, spent.reads, spent.conversions]
+        return [*counted, f"{1e-3 * spent.energy:.5g}", f"{spent.latency:.5g}", commit()]
+
     def arrays(self, inputs: str, bits: int) -> nn.Module:
         """The network on arrays whose inputs are driven so."""
-        array = ARRAY if inputs == WHOLE else SLICED
-        plan = replace(self.plan, array=array)
+        plan = self.plan.on(ARRAYS[inputs])
         return rf.simulate(self.model, plan, rf.NonIdealities(adc_bits=bits), calibration=self.calibration)
 
     def layers(self, inputs: str) -> list[list[Any]]:
         """A row for each layer, the worst first."""
         found: list[LayerError] = []
-        with driven(inputs):
-            arrays = self.arrays(inputs, LAYERS_BITS)
-            hooks = []
-            for layer in simulated_layers(arrays):
-                layer.ideal = True  # what it hands on has no errors
+        arrays = self.arrays(inputs, LAYERS_BITS)
+        for layer in simulated_layers(arrays):
+            layer.ideal = True  # what it hands on has no errors
 
-                def look(module: nn.Module, given: tuple[Tensor], _: Tensor) -> None:
-                    assert isinstance(module, SimulatedLayer)
-                    found.append(LayerError.of(module, given[0]))
+            def look(module: nn.Module, given: tuple[Tensor], _: Tensor) -> None:
+                assert isinstance(module, SimulatedLayer)
+                found.append(LayerError.of(module, given[0]))
 
-                hooks.append(layer.register_forward_hook(look))
-            outputs_of(arrays, self.test[:LAYERS_IMAGES])
+            layer.register_forward_hook(look)
+        outputs_of(arrays, self.test[:LAYERS_IMAGES])
         found.sort(key=lambda one: -one.error)
         return [one.row(inputs) for one in found]
-
-
-@contextmanager
-def driven(inputs: str) -> Iterator[None]:
-    """Drive inputs so inside."""
-    if inputs != MAGNITUDE:
-        yield
-        return
-    with patch.object(simulated_network, "InputCoding", SignAndMagnitude):
-        yield
 
 
 @dataclass(frozen=True)
