@@ -14,6 +14,7 @@ from rankfold.calibration.backward import LayerRun
 from rankfold.calibration.network_sensitivities import network_sensitivities, sensitivities
 from rankfold.calibration.sensitivity import predicted_loss
 from rankfold.calibration.windows import WindowView
+from rankfold.mapping.window_cover import PlanePart
 from rankfold.nn.window import WindowConv2d
 
 SIDES = st.integers(1, 4)
@@ -116,3 +117,17 @@ def test_a_window_of_one_pixel_is_the_layer():
     assert np.allclose(pixel.gradient, layer.gradient)
     assert np.allclose(pixel.moments.second, layer.moments.second)
     assert pixel.positions == layer.positions
+
+
+def test_a_part_that_is_the_plane_is_as_sensitive_as_its_windows():
+    conv = nn.Conv2d(2, 3, 3, padding=1)
+    torch.manual_seed(0)
+    model = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(3 * 25, 4)).eval()
+    images = torch.randn(16, 2, 5, 5)
+    part = PlanePart((0, 0), (5, 5), (2, 3))
+    found = network_sensitivities(model, [images], ["0"], {"0": [(2, 3), part]}).windows["0"]
+    whole, own = found[2, 3], found[part]
+    np.testing.assert_allclose(own.moments.second, whole.moments.second, rtol=1e-6)
+    np.testing.assert_allclose(own.gradient, whole.gradient, rtol=1e-6)
+    np.testing.assert_allclose(own.power, whole.power, rtol=1e-4, atol=1e-9)
+    assert own.positions == whole.positions == 6

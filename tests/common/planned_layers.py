@@ -8,9 +8,13 @@ from torch import nn
 from rankfold.calibration.network_sensitivities import network_sensitivities
 from rankfold.cost.energy import find_table
 from rankfold.mapping import ArraySpec
+from rankfold.planning.choices import layer_choices
+from rankfold.planning.exact import CYCLES
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import dense_network, layer_slots
 from rankfold.planning.kinds import windows_computed
+from rankfold.planning.statistics import LayerStatistics
+from rankfold.progress import Silent
 from rankfold.workload import trace
 
 ARRAY = ArraySpec(16, 16)
@@ -45,3 +49,12 @@ def problem(width, array=ARRAY, side=8, kinds=None, layers=None):
     windows = {slot.name: windows_computed(slot) for slot in slots if slot.name in names}
     images = torch.randn(32, 1, side, side, generator=torch.Generator().manual_seed(0))
     return slots, model, network_sensitivities(model, [images], names, windows), costing
+
+
+def choices(known, progress=None, threads=2):
+    """What the layers of a `problem` may become."""
+    slots, model, sensitive, costing = known
+    statistics = LayerStatistics(sensitivities=sensitive.layers, windows=sensitive.windows)
+    return layer_choices(
+        slots, model, statistics, costing, [CYCLES], progress=progress or Silent(), threads=threads
+    )

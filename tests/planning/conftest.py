@@ -7,10 +7,11 @@ import pytest
 from common.planned_net import ARRAY, WHOLE, Remembers
 from common.small_network import net
 from common.trained_net import digits, model, weights
+from common.unlabelled import dense, images
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.planning import planning_problem
 
-__all__ = ["digits", "model", "weights"]
+__all__ = ["dense", "digits", "images", "model", "weights"]
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ import os
 import signal
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
@@ -79,6 +81,32 @@ def test_layers_that_take_too_much_together_wait_for_each_other(layers, monkeypa
     assert sorted(found) == sorted(slot.name for slot in slots)
     assert max(count for count, _ in most) <= 2
     assert max(memory for _, memory in most) <= layer_runners.MEMORY
+
+
+def test_of_wide_layers_one_waits_for_the_other_while_narrow_ones_go_on(monkeypatch):
+    def slot(name, inputs):
+        shape = SimpleNamespace(n=inputs, groups=1)
+        return SimpleNamespace(name=name, shape=shape, why_dense="", widths=None)
+
+    order = [slot("first", 100), slot("second", 90), slot("third", 10), slot("fourth", 9)]
+    monkeypatch.setattr(layer_runners, "MEMORY", 8 * 8 * (100**2 + 10**2))
+    running, together, narrow_began = set(), [], Event()
+
+    def found(one):
+        running.add(one.name)
+        together.append(frozenset(running))
+        if one.name == "third":
+            narrow_began.set()
+        # The first one ends only after a narrow one was begun beside it.
+        assert one.name != "first" or narrow_began.wait(10)
+        running.remove(one.name)
+        return one
+
+    with ThreadPoolExecutor(2) as pool:
+        ready = list(as_ready(lambda one: pool.submit(found, one), order, 2))
+    assert sorted(one.name for one in ready) == sorted(one.name for one in order)
+    assert {"first", "third"} in together
+    assert not any({"first", "second"} <= names for names in together)
 
 
 def test_an_error_in_a_layer_is_raised():

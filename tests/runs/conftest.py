@@ -1,5 +1,6 @@
 """What the tests of runs share."""
 
 from common.trained_net import digits, weights
+from common.unlabelled import dense, images
 
-__all__ = ["digits", "weights"]
+__all__ = ["dense", "digits", "images", "weights"]

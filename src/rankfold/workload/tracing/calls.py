@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rankfold.workload.network import Untouched
 from rankfold.workload.product import ATTENTION, PRODUCT, Product
@@ -22,7 +20,9 @@ from rankfold.workload.tracing.activations import (
     is_attention,
     product_of,
 )
+from rankfold.workload.tracing.operators import WatchedOperators
 from rankfold.workload.tracing.origins import Origins
+from rankfold.workload.tracing.stored_parameters import StoredParameters
 from rankfold.workload.tracing.torch_layers import CALLED
 
 CONVOLUTIONS = ("convolution", "_convolution", "convolution_overrideable")
@@ -30,18 +30,6 @@ LOOKUPS = ("embedding", "embedding_bag", "_embedding_bag")
 OPAQUE = (nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
 FUNCTIONAL = "functional."  # begins the names of layers whose weight is computed
 ONE_DIMENSIONAL = "is a 1-d convolution, mapped as one of height 1"
-
-# Of an operator, what it is given, and what it makes.
-Seen = Callable[[Any, tuple[Any, ...], Any], None]
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A parameter's place in its memory: from element `first` to before element `end`."""
-
-    first: int
-    end: int
-    name: str
 
 
 class Calls:
@@ -69,11 +57,7 @@ class Calls:
         for path, module in model.named_modules():
             # The model itself has an empty path.
             self._paths[module] = path or type(module).__name__
-        self._memory: dict[int, list[_Stored]] = {}
-        for name, parameter in model.named_parameters():
-            first = int(parameter.storage_offset())
-            stored = _Stored(first, first + parameter.numel(), name)
-            self._memory.setdefault(_memory_of(parameter), []).append(stored)
+        self._parameters = StoredParameters(model)
         # Innermost last: modules, and whether their operators are their own affair.
         self._running: list[tuple[nn.Module, bool]] = []
         # The runs of layers that have their shape from their module, innermost last; empty for others.
@@ -132,7 +116,7 @@ class Calls:
 
     def mode(self) -> Any:
         """The mode that watches operators while it is active."""
-        return _Watch(self._seen)
+        return WatchedOperators(self._seen)
 
     def _seen(
         self,
@@ -293,7 +277,7 @@ class Calls:
         return f"{path} {what}"
 
     def _lookup(self, table: Tensor) -> None:
-        name = self._parameter(table)
+        name = self._parameters.name_of(table)
         if name:
             self._leave_alone(_layer_of(name), "a lookup table is left alone", 0, table.numel())
 
@@ -302,13 +286,13 @@ class Calls:
         for x in args:
             if not isinstance(x, Tensor) or x.ndim < 2:
                 continue
-            name = self._parameter(x)
+            name = self._parameters.name_of(x)
             if name:
                 self._leave_alone(_layer_of(name), f"{operator} is left alone", None, x.numel())
 
     def _named(self, weight: Tensor) -> tuple[str, str]:
         """The layer of a weight, and why it is fixed; an empty name where the weight is computed."""
-        name = self._parameter(weight)
+        name = self._parameters.name_of(weight)
         module = self._running_layer()
         if module is None:
             return _layer_of(name), CALLED
@@ -327,17 +311,6 @@ class Calls:
             if self.is_opaque(module):
                 return None
         return None
-
-    def _parameter(self, weight: Any) -> str:
-        """The parameter whose memory a tensor lies in, or an empty text."""
-        if not isinstance(weight, Tensor) or weight.layout != torch.strided:
-            return ""
-        # A view, such as a transposed weight, lies in the memory of what it is a view of.
-        start = weight.storage_offset()
-        for stored in self._memory.get(_memory_of(weight), ()):
-            if stored.first <= start < stored.end:
-                return stored.name
-        return ""
 
     def _next_label(self, path: str) -> str:
         self._runs[path] += 1
@@ -361,35 +334,6 @@ class Calls:
         if before is not None:  # it runs again, with the same weights
             macs = _sum_if_known(macs, before.macs)
         self.untouched[name] = Untouched(name, what, macs, parameters)
-
-
-class _Watch(TorchDispatchMode):
-    """Tells `seen` of every operator that runs: the operator, what it is given, and what it makes."""
-
-    def __init__(self, seen: Seen) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._seen = seen
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Else torch imports its compiler, for a second or more, to keep it away from what nobody compiles.
-        return False
-
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: Any = (),
-        kwargs: Any = None,
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        self._seen(func, args, out)
-        return out
-
-
-def _memory_of(tensor: Tensor) -> int:
-    """The same number for all tensors that share their memory."""
-    return int(tensor.untyped_storage()._cdata)
 
 
 def _is_several_matrices(weight: Tensor) -> bool:
