@@ -122,6 +122,11 @@ class ChipCosts:
         joins = sum(task.operations for task in graph.tasks if task.arrays is None)
         self.fixed_energy = memory + FJ * chip.cores.energy * joins
 
+    @property
+    def count(self) -> int:
+        """Candidates of all layers together."""
+        return sum(map(len, self._choices))
+
     def admit(self, chosen: Sequence[Candidate], mapped: Plan) -> tuple[Candidate, ...]:
         """Layers as they are chosen with the mappings of a plan, which are candidates from then on.
 

@@ -133,12 +133,13 @@ class ChipSearch:
             known = self._own_choice(layers)
             if self._aim.goal not in OBJECTIVES:
                 return self._least_sum(known)
-            found = self._least_figure(known)
-            further = self._own_choice(found.chosen)
-            if self._worth(further) < self._worth(found.chosen):
-                # Among more candidates, of which the bound has to know.
-                return self._least_figure(further)
-            return found
+            best = self._least_figure(known)
+            further = self._own_choice(best)
+            if self._worth(further) < self._worth(best):
+                # Among more candidates.
+                best = self._least_figure(further)
+            # Once none are admitted any more: it is of all of them.
+            return self._found(best, self._bound())
         finally:
             self._progress.end()
 
@@ -153,8 +154,10 @@ class ChipSearch:
             within=self._aim.limits,
             choose_mappings=True,
         )
+        before = self._costs.count
         chosen = self._costs.admit(layers, run.plan)
-        self._choices.clear()
+        if self._costs.count > before:
+            self._choices.clear()  # they were of fewer candidates
         plan = self._plan_of(chosen)
         as_chosen = run_as_planned(self._network, replace(plan, on_chip=run.on_chip), chip)
         known = self._ran(chosen)
@@ -207,12 +210,10 @@ class ChipSearch:
                 target, kept = self._loosened(target, further, kept)
         return kept
 
-    def _least_figure(self, known: tuple[Candidate, ...]) -> Found:
+    def _least_figure(self, known: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
         """Where the goal is a figure of the chip: several intervals are tried, of each the least energy."""
         loosest = self._loosest()
         least = self._least_interval(loosest)
-        if least is None:
-            raise InputError(self._out_of_reach())
         tried = {least.interval: least, loosest.interval: loosest}
         step = (loosest.interval / least.interval) ** (1 / (INTERVALS - 1))
         for number in range(1, INTERVALS - 1):
@@ -223,13 +224,15 @@ class ChipSearch:
         best = min(chosen, key=self._worth)
         if not self._keeps(best):
             raise InputError(self._not_found(chosen[-1]))
-        return self._found(best, self._bound(least, loosest))
+        return best
 
-    def _bound(self, least: _Target, loosest: _Target) -> float:
+    def _bound(self) -> float:
         """What no plan can be below in the chip's figure that shall be small."""
         goal = self._aim.goal
+        loosest = self._loosest()
         if goal == ENERGY:
             return self._energy_bound(loosest)
+        least = self._least_interval(loosest)
         if goal == LATENCY:
             return self._latency_bound(least)
         if goal == ENERGY_DELAY:
@@ -260,10 +263,10 @@ class ChipSearch:
             raise InputError(self._out_of_reach())
         return _Target(interval, energy)
 
-    def _least_interval(self, loosest: _Target) -> _Target | None:
+    def _least_interval(self, loosest: _Target) -> _Target:
         """The shortest interval for which there is a choice, by halving: arrays fall as it rises."""
         if self._choice(loosest) is None:
-            return None
+            raise InputError(self._out_of_reach())
         low, high = 1, loosest.interval
         while low < high:
             middle = (low + high) // 2
