@@ -11,6 +11,7 @@ from rankfold.documents import in_schema
 from rankfold.errors import InputError
 from rankfold.plan.kinds import LayerKind, kind_called, kind_from_json, kind_names, kind_schema, kinds
 from rankfold.plan.kinds.kind import is_needed
+from rankfold.records.fields import shallow, tuples_of
 from rankfold.records.schema import strict_validator
 from rankfold.workload import ConvShape
 
@@ -168,18 +169,3 @@ def _with_fields(kind: type[LayerKind], known: Mapping[str, int | None]) -> Laye
         return kind(**own)
     except InputError:  # numbers that no such layer can have
         return None
-
-
-def shallow(record: Any) -> dict[str, Any]:
-    """The fields of a data class, as they are."""
-    # `dataclasses.asdict` would copy every number of every layer, only to be written.
-    return {field.name: getattr(record, field.name) for field in fields(record)}
-
-
-def tuples_of(content: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    """The same with the lists of some keys as tuples."""
-    own = dict(content)
-    for key in keys:
-        if own.get(key) is not None:
-            own[key] = tuple(own[key])
-    return own

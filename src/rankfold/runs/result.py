@@ -9,11 +9,12 @@ from typing import Any
 
 from rankfold.errors import InputError
 from rankfold.machine import Hardware, hardware_from_json, hardware_to_json
+from rankfold.records.fields import shallow, tuples_of
 from rankfold.records.schema import schema_validator
 from rankfold.records.typed import read_typed, write_typed
 from rankfold.runs.energy_record import EnergyRecord
 from rankfold.runs.folder import MEASURED
-from rankfold.runs.layer_result import Counts, LayerResult, shallow, tuples_of
+from rankfold.runs.layer_result import Counts, LayerResult
 from rankfold.training.reconstruction_recipe import BlockRecord
 
 TYPE, VERSION = "rankfold.result", 1

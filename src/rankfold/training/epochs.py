@@ -181,7 +181,7 @@ class Training:
         """Train for one epoch (from 0), evaluate where it is due, and note in the history what came of it."""
         self._model.train()
         if self._taught_alone:
-            keep_statistics_(self._model)
+            _keep_statistics_(self._model)
         within = self._within or Within(self._sgd.param_groups[0]["lr"])
         # An epoch that was taken up in its middle ends as one that was not; the next begins anew.
         self._within = None
@@ -328,7 +328,7 @@ class Training:
                 raise InputError(f"training diverged: {name} is not finite after epoch {epoch + 1}; {remedy}")
 
 
-def keep_statistics_(model: nn.Module) -> None:
+def _keep_statistics_(model: nn.Module) -> None:
     """Let batch norms use the statistics that they have, and keep them, in a network in training mode.
 
     Few images, seen in few steps, tell worse ones than calibration and reconstruction were done with.
