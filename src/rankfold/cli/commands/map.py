@@ -22,6 +22,7 @@ from rankfold.cost import (
     PUBLISHED,
     ChipSchedule,
     Masks,
+    NetworkCycles,
     PublishedCycles,
     counts_linear,
     network_cycles,
@@ -77,12 +78,7 @@ def run(options: argparse.Namespace) -> int:
     costs = network_cycles(network, plan, MAPPINGS, masks, options.linear or None)
     # Cycles are known for arrays that have no energy; then it is said why.
     arrays, why_not = _on_arrays(network, plan, masks, options)
-    chip: PricedChip | ChipSchedule | None = None
-    if options.arrays is not None and arrays is not None:
-        chip = priced_chip(arrays, options.arrays)
-    elif options.arrays is not None:
-        # A weight in a cell, as nothing says what the cells of this array hold.
-        chip = schedule(costs, options.arrays)
+    chip = _chip(options.arrays, costs, arrays)
     published = _published(options, network, plan, masks)
     products = products_on(network, arrays)
     if options.json:
@@ -105,6 +101,30 @@ def run(options: argparse.Namespace) -> int:
     print(mapping_table(costs, arrays, options.compare))
     if published is not None:
         print(published_table(published), end="\n\n")
+    _print_energy(arrays, why_not, chip)
+    if options.hardware is not None:
+        print(hardware_in_words(plan))
+    for line in not_counted_in_words(network):
+        print(line)
+    if products is not None:
+        print(products_in_words(products))
+    return 0
+
+
+def _chip(
+    count: int | None, costs: NetworkCycles, arrays: OnArrays | None
+) -> PricedChip | ChipSchedule | None:
+    """The network on a chip of `count` arrays, if one was asked for."""
+    if count is None:
+        return None
+    if arrays is None:
+        # A weight in a cell, as nothing says what the cells of this array hold.
+        return schedule(costs, count)
+    return priced_chip(arrays, count)
+
+
+def _print_energy(arrays: OnArrays | None, why_not: str, chip: PricedChip | ChipSchedule | None) -> None:
+    """Print the energy, or why there is none, and what a chip takes."""
     if arrays is None:
         print(f"energy not counted: {why_not}")
     else:
@@ -113,13 +133,6 @@ def run(options: argparse.Namespace) -> int:
         print(priced_chip_in_words(chip, arrays.fewest, arrays.energy.accuracy))
     elif isinstance(chip, ChipSchedule):
         print(chip_in_words(chip))
-    if options.hardware is not None:
-        print(hardware_in_words(plan))
-    for line in not_counted_in_words(network):
-        print(line)
-    if products is not None:
-        print(products_in_words(products))
-    return 0
 
 
 def _check_csv(options: argparse.Namespace) -> None:
