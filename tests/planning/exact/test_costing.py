@@ -17,21 +17,24 @@ from rankfold.planning.exact.slots import dense_network, layer_slots
 from rankfold.workload import ConvShape, Network, zoo_network
 
 ARRAY = ArraySpec(64, 64)
+# Second stages of pairs, whose inputs are signed, take another number of slices than first ones.
+CODED = ArraySpec(64, 64, dac_bits=1, input_coding="sign-magnitude")
 LAYER = "layer2.0.conv1"
 
 
-def test_every_candidate_is_a_plan_that_the_network_can_follow():
+@pytest.mark.parametrize(("array", "more"), [(ARRAY, 12), (CODED, 4)])
+def test_every_candidate_is_a_plan_that_the_network_can_follow(array, more):
     """And costs what `rankfold map` and `rankfold energy` count for it."""
     network = zoo_network("resnet20")
-    slots = layer_slots(network, ARRAY, 4)
-    dense = dense_network(network, ARRAY, slots)
+    slots = layer_slots(network, array, 4)
+    dense = dense_network(network, array, slots)
     table = load_table("rram-22nm")
     costing = Costing.of(network, dense, table)
     at = [slot.name for slot in slots].index(LAYER)
     entries = entries_of(slots[at])
     assert len(set(entries)) == len(entries) > 150
     rng = np.random.default_rng(1)
-    for index in [0, 1, 2, 3, *rng.choice(len(entries), 12, replace=False)]:
+    for index in [0, 1, 2, 3, *rng.choice(len(entries), more, replace=False)]:
         candidate = costing.candidate(entries[index], [ENERGY])
         plan = replace(dense, layers=(*dense.layers[:at], entries[index], *dense.layers[at + 1 :]))
         check_plan(plan, network)

@@ -45,6 +45,10 @@ def as_good(one, other):
         (ArraySpec(12, 16), (CYCLES, ARRAYS)),
         (ArraySpec(12, 64), (CYCLES, ARRAYS, CONVERSIONS, ENERGY)),
         (ArraySpec(12, 80, cell_bits=2, dac_bits=1), (CYCLES, ARRAYS, INTERVAL, WEIGHTS)),
+        (
+            ArraySpec(12, 80, cell_bits=2, dac_bits=1, input_coding="sign-magnitude"),
+            (CYCLES, CONVERSIONS, INTERVAL),
+        ),
     ],
 )
 def test_no_windows_are_left_out_that_a_budget_could_prefer(array, quantities, kind):

@@ -16,7 +16,7 @@ from rankfold.cost.kinds import cost_of
 from rankfold.cost.planned import BITS, MASKS, Masks, bits_of, counted_layers, planned_mapping
 from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
-from rankfold.mapping.array import TWOS_COMPLEMENT
+from rankfold.mapping.array import SIGN_MAGNITUDE, TWOS_COMPLEMENT
 from rankfold.plan import DenseLayer, LayerPlan, Plan, uniform_plan, weights
 from rankfold.plan.plan import PLAN
 from rankfold.workload import ConvShape, Network
@@ -208,6 +208,8 @@ def precise_plan(network: Network, plan: Plan, table: ComponentTable) -> tuple[P
                 entries[name] = replace(
                     entry, weight_bits=bits.weight_bits or BITS, input_bits=bits.input_bits or BITS
                 )
+    if array.input_coding == SIGN_MAGNITUDE:
+        assumed.append("drivers of both signs at the price of drivers of one")
     if array.input_coding != TWOS_COMPLEMENT and any(one.input_signed is None for one in entries.values()):
         assumed.append("slices enough for signed and unsigned inputs, where the plan does not say which")
     return replace(plan, array=array, layers=tuple(entries.values())), tuple(assumed)
