@@ -15,6 +15,8 @@ import csv
 import io
 from pathlib import Path
 
+from measured_rows import commit
+
 from rankfold.chip.best import run_on_chip
 from rankfold.chip.run import ChipRun
 from rankfold.errors import InputError
@@ -36,6 +38,7 @@ COLUMNS = (
     "energy_uj",
     "area_mm2",
     "limit",
+    "commit",
 )
 
 
@@ -73,6 +76,7 @@ def row(name: str, run: ChipRun) -> list[str]:
         f"{1e-6 * run.total_energy:.2f}",
         f"{sum(run.area.values()):.1f}",
         run.limit,
+        commit(),
     ]
 
 

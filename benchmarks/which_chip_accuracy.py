@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from measured_rows import Rows
+from measured_rows import Rows, commit
 
 from rankfold.chip.best import run_on_chip
 from rankfold.chip.run import ChipRun
@@ -48,8 +48,9 @@ FIGURES = (
     "area_mm2",
     "limit",
     "accuracy",
+    "commit",
 )
-ON_ARRAYS = ("chip", "network", "images", "accuracy_without_arrays", "accuracy_on_arrays")
+ON_ARRAYS = ("chip", "network", "images", "accuracy_without_arrays", "accuracy_on_arrays", "commit")
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def row(trained: Trained, run: ChipRun) -> list[str]:
         f"{sum(run.area.values()):.2f}",
         run.limit,
         f"{result['accuracy']['final']:.4f}",
+        commit(),
     ]
 
 
@@ -124,7 +126,8 @@ def measure(chips: Sequence[ChipSpec], data: str, runs: Path, images: int, out: 
                 continue
             options = SimulationOptions(hardware=chip.hardware, images=images, layer_images=0)
             found = simulate_run(loaded, options)
-            table.add([chip.name, trained.name, images, f"{found.ideal:.4f}", f"{found.mean:.4f}"])
+            accuracies = f"{found.ideal:.4f}", f"{found.mean:.4f}"
+            table.add([chip.name, trained.name, images, *accuracies, commit()])
             print(*table.rows[-1], sep="  ", flush=True)
 
 
