@@ -91,9 +91,12 @@ RUNS = (
     Trained("pairs1-64-e4", "pairs", {"entries": 1}),
     Trained("pairs2023-2-64-e4", "pairs-2023", {"entries": 2}),
     Trained("pairs2023-1-64-e4", "pairs-2023", {"entries": 1}),
+    Trained("four-patdnn-channel-2", "patdnn-channel", {"entries": 2}),
     Trained("four-windows-k1", "window", {"row_tiles": 1}, (64,)),
     Trained("four-windows-k2", "window", {"row_tiles": 2}, (64,)),
     Trained("four-windows-k3", "window", {"row_tiles": 3}, (64,)),
+    Trained("four-128-windows-k1", "window", {"row_tiles": 1}, (128,)),
+    Trained("four-128-windows-k2", "window", {"row_tiles": 2}, (128,)),
     _plan("p32-17792-e4", 32, 17792),
     _plan("four-planned-9088", 64, 9088),
     _plan("p64-5440-e4", 64, 5440),
@@ -101,6 +104,7 @@ RUNS = (
     _plan("four-skipped-2944", 64, 2944),
     _plan("four-trimmed-2944", 64, 2944),
     _plan("p128-2208-e4", 128, 2208),
+    _plan("four-128-1472", 128, 1472),
     _plan("p256-938-e4", 256, 938),
 )
 

@@ -43,6 +43,7 @@ TABLES = ("reproduction/resnet20-cifar10-cpu", "planned/h200", "planned/seed1")
 RUNS = (
     "planned/64-*",
     "planned/128-*",
+    "planned/four-*",
     "planned/h200/*-*",
     "planned/seed1/*-*",
     "cifar10-resnet20/g4-r*-data",
@@ -164,7 +165,9 @@ def of_runs() -> Iterator[Trained]:
     yield from of_windows()
     for pattern in RUNS:
         for folder in sorted(RESULTS.glob(pattern)):
-            yield of_folder(folder, folder.relative_to(RESULTS).as_posix())
+            # Of a run whose folder was lost nobody knows what it had before training.
+            if (folder / "result.json").exists():
+                yield of_folder(folder, folder.relative_to(RESULTS).as_posix())
 
 
 def of_windows() -> Iterator[Trained]:
