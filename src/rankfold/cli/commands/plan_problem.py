@@ -19,6 +19,7 @@ from rankfold.errors import InputError, UnwantedArgumentError
 from rankfold.machine import ChipSpec, Hardware
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.quantities import CYCLES
+from rankfold.records.fields import shallow
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """What the options say, read and checked.
+    """What the options say, read and checked, by the names of `planning_problem`.
 
     Attributes:
         metric: that plans are measured by; None: top-1 accuracy.
@@ -100,17 +101,12 @@ def problem_of(
         data,
         hardware,
         *budgets,
-        bits=asked.bits,
+        **shallow(asked),
         layer_bits=options.layer_bits,
         objective=summed_objective(options),
-        max_loss=asked.max_loss,
-        max_drop=asked.max_drop,
-        metric=asked.metric,
         outputs=options.outputs,
-        trades=asked.trades,
         pointwise=options.pointwise,
         linear=options.linear,
-        kinds=asked.kinds,
         images=options.calibration_images,
         seed=options.seed,
         network=network,
