@@ -6,9 +6,10 @@ import time
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from common.planned_layers import problem
-from rankfold.calibration.side_by_side import side_by_side
+from rankfold.calibration.side_by_side import NARROW, side_by_side, threads_for
 
 
 @pytest.fixture
@@ -74,3 +75,9 @@ def test_no_more_layers_are_held_than_there_are_threads():
         for number in range(8):
             begin(str(number), work, str(number))
     assert len(most) == 8 and max(most) <= 2
+
+
+def test_wide_layers_are_worked_on_one_by_one(two_threads):
+    narrow, wide = nn.Conv2d(NARROW, 4, 1), nn.Linear(NARROW + 1, 4)
+    assert threads_for(narrow, [narrow]) == 2
+    assert threads_for(wide, [narrow, wide]) == 1

@@ -133,7 +133,7 @@ def network_sensitivities(
     seen = {name: WindowMoments(layer, windows.get(name, ())) for name, layer in layers.items()}
     targets = _targets(seen, windows, centred, uncentred)
     skipped = {name: SkippedOutputs() for name in skippable}
-    threads = threads_for(model)
+    threads = threads_for(model, layers.values())
     with side_by_side(threads) as begin:
         for name, runs, size in backward:
             if name in skipped:

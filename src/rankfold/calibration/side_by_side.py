@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Protocol
@@ -11,7 +11,10 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from rankfold.calibration.patches import Layer, patch_inputs
 from rankfold.models.device import device_of
+
+NARROW = 1448  # inputs of a layer whose moments take 16 MiB
 
 
 class Begin(Protocol):
@@ -21,11 +24,16 @@ class Begin(Protocol):
         """Of the layer of this name; errors of earlier work are raised here, too."""
 
 
-def threads_for(model: nn.Module) -> int:
-    """Layers at a time of a network: as many as torch may use threads; on a device that has its own, one."""
-    if device_of(model).type == "cpu":
-        return torch.get_num_threads()
-    return 1
+def threads_for(model: nn.Module, layers: Iterable[Layer]) -> int:
+    """Layers at a time of a network: as many as torch may use threads.
+
+    One at a time on a device that has its own threads, and where any layer is so wide that its products are
+    worth several threads: two such layers would be held at once for nothing.
+    """
+    widest = max((patch_inputs(layer) for layer in layers), default=0)
+    if device_of(model).type != "cpu" or widest > NARROW:
+        return 1
+    return torch.get_num_threads()
 
 
 @contextmanager
