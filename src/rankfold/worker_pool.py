@@ -14,6 +14,11 @@ from typing import Any
 
 from rankfold.errors import LostProcessError
 
+NONE_BEGAN = (
+    "no process could begin: there is too little memory, or it cannot import the script that was started, "
+    'which must be a file with `if __name__ == "__main__":` above what it does'
+)
+
 
 @contextmanager
 def worker_pool(
@@ -31,7 +36,7 @@ def worker_pool(
         value: with this.
 
     Raises:
-        LostProcessError: one of the processes has ended, with `lost`.
+        LostProcessError: one of the processes has ended, with `lost`; or none has begun.
     """
     # Begun anew and not forked: a fork of a process with threads may wait for ever.
     pool = ProcessPoolExecutor(
@@ -41,8 +46,12 @@ def worker_pool(
         initargs=(prepare, value),
     )
     try:
+        begun = pool.submit(_do_nothing)
         yield pool
     except BrokenProcessPool:
+        # Where the pool breaks, all that is not done fails with it.
+        if begun.exception() is not None:
+            lost = NONE_BEGAN
         raise LostProcessError(lost) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -54,6 +63,10 @@ def _begin(prepare: Callable[[Any], None], value: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     prepare(value)
+
+
+def _do_nothing() -> None:
+    """The first work of a pool: done where a process has begun."""
 
 
 def _end_with_parent() -> None:
