@@ -110,7 +110,7 @@ class LayerProcesses:
 
 def find_layer(work: LayerWork) -> LayerChoices:
     """One layer, in a worker process."""
-    # As threads do, so that results are the same to the last bit.
+    # As threads do, so that sums are in the same order, but for that of other addresses.
     with threadpool_limits(1, "blas"):
         return work.choices()
 
