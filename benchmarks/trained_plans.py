@@ -5,9 +5,9 @@ Usage: python benchmarks/trained_plans.py --data path/to/cifar10 [--threads 1]
 
 Collects the trained networks in `results` that started from the shipped float ResNet-20, have 4-bit weights
 and inputs (8 in the first convolution and the classifier) and were trained for at least an epoch: runs of
-`rankfold compress` with their plans (results/windows/runs.csv, results/planned). Plans of the planner say of
-every layer what it is predicted to lose, and are taken at their word (two digits of each layer); the dense
-network loses nothing; of windows that were set by hand, whose rows data choose as in the planner's, the loss
+`rankfold compress` with their plans (results/windows/runs.csv, results/planned). Plans of the planner say
+what they are predicted to lose, and are taken at their word (older ones by two digits of each layer); the
+dense network loses nothing; of windows set by hand, whose rows data choose as in the planner's, the loss
 is computed (`planning.plan_loss`, 256 training images, seed 0). The table is what `rankfold plan` learns
 accuracies after training from.
 
@@ -131,7 +131,11 @@ def write(path: Path, networks: Sequence[Trained], loss: Callable[[Plan], float]
 
 
 def stated_loss(plan: Plan) -> float | None:
-    """What the planner predicted when it made a plan, as its reasons say; None: others made it."""
+    """What the planner predicted when it made a plan, as the plan or, of older ones, its reasons say; None:
+    others made it.
+    """
+    if plan.predicted_loss is not None:
+        return plan.predicted_loss
     found = 0.0
     for layer in plan.changed:
         words = re.search(r"predicted loss \+([0-9.e-]+) nats", layer.reason)
