@@ -13,6 +13,7 @@ from rankfold.planning.exact import CYCLES
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import dense_network, layer_slots
 from rankfold.planning.kinds import windows_computed
+from rankfold.planning.kinds.study import LayerStudy
 from rankfold.planning.statistics import LayerStatistics
 from rankfold.progress import Silent
 from rankfold.workload import trace
@@ -58,3 +59,15 @@ def choices(known, progress=None, threads=2):
     return layer_choices(
         slots, model, statistics, costing, [CYCLES], progress=progress or Silent(), threads=threads
     )
+
+
+def studied(slots, model, found):
+    """Each layer that may change: its slot, convolution and study, and the sensitivities of its windows."""
+    for slot in slots:
+        if slot.why_dense:
+            continue
+        conv, sensitivity = model.get_submodule(slot.name), found.layers[slot.name]
+        weight = conv.weight.detach().double().numpy()
+        windows = {(1, 1): sensitivity, **found.windows[slot.name]}
+        layer = LayerStudy(slot, weight, sensitivity.moments.second, None, windows)
+        yield slot, conv, layer, windows

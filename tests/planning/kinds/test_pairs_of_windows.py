@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 from torch import nn
 
-from common.planned_layers import problem
+from common.planned_layers import problem, studied
 from rankfold.calibration.sensitivity import predicted_loss
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_low_rank import window_low_rank_cycles
 from rankfold.mapping.window_matrix import window_cycles, window_weight
 from rankfold.plan import WindowLowRankLayer
 from rankfold.planning.exact.slots import layer_slots
-from rankfold.planning.kinds import candidates_of, study
+from rankfold.planning.kinds import candidates_of
 from rankfold.surgery.kinds.window_low_rank import PART as PAIR
 from rankfold.workload import trace
 
@@ -23,23 +23,17 @@ def test_pairs_of_windows_lose_what_those_of_surgery_do():
     """2x2 windows, of which some reach over the edge of a plane of 7x7, strided and in groups; one pixel."""
     slots, model, found, _ = problem(4, SMALL, side=7, kinds={"window-low-rank"})
     part, seen = candidates_of(WindowLowRankLayer), set()
-    for slot in slots:
-        if slot.why_dense:
-            continue
-        conv, sensitivity = model.get_submodule(slot.name), found.layers[slot.name]
-        weight = conv.weight.detach().double().numpy()
-        windows = {(1, 1): sensitivity, **found.windows[slot.name]}
-        layer = study.LayerStudy(slot, weight, sensitivity.moments.second, None, windows)
+    for slot, conv, layer, windows in studied(slots, model, found):
         for entry in part.entries(slot, None):
             kind = part.settled(entry.kind, layer)
             known = windows[kind.window]
-            loss = part.loss(kind, layer, sensitivity)
+            loss = part.loss(kind, layer, found.layers[slot.name])
             # Surgery makes the same of the plan, and chooses the same inputs where it names none.
             for one in (kind, entry.kind):
                 named = replace(entry, kind=one)
                 module = PAIR.replace(named, conv, known.weighed_moments.centred(), None).module
                 made = module.weight.detach().numpy().astype(float)
-                copies = window_weight(weight, conv.groups, conv.stride, conv.dilation, kind.window)
+                copies = window_weight(layer.weight, conv.groups, conv.stride, conv.dilation, kind.window)
                 assert predicted_loss(copies, made, known) == pytest.approx(loss, rel=1e-4, abs=1e-12)
             pair = window_low_rank_cycles(slot.shape, kind.window, kind.rank, SMALL, kind.rows)
             assert pair < window_cycles(slot.shape, kind.window, SMALL, kind.rows)
