@@ -10,6 +10,9 @@ TESTED := $(VENV)/.installed-for-tests
 demo: $(READY)
 	$(BIN)/rankfold demo --out runs/demo
 
+# Tests start many processes, which would compile the package anew where bytecode is not to be kept.
+test coverage: export PYTHONDONTWRITEBYTECODE =
+
 # A process for each processor core, and one thread in each: these networks are too small for more.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal

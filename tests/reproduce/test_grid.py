@@ -102,6 +102,16 @@ def test_the_headlines_on_cifar100(name, epochs, plans):
     check_all_alike(grid, cells)
 
 
+def test_one_epoch_of_what_the_largest_headlines_come_from():
+    """The cells of the larger grid, and three seeds of a plan and of what it is held against."""
+    short, whole = load_grid("wrn16-4-cifar100-one-epoch"), load_grid("headlines-wrn16-4-cifar100-cpu")
+    assert (short.model, short.data, short.array) == (whole.model, whole.data, whole.array)
+    assert short.recipe == replace(whole.recipe, epochs=1)
+    assert set(short.cells) < set(whole.cells)
+    again = {cell.method for cell in short.cells if cell.seed == 2}
+    assert again == {"planned", "pairs-2023", "patdnn-channel"}
+
+
 def check_all_alike(grid, cells):
     """Three seeds of every cell, one after the other; the same teacher for all; 4 bits but for dense ones."""
     assert [cell.seed for cell in grid.cells] == [seed for seed in (0, 1, 2) for _ in cells]
@@ -240,7 +250,7 @@ def test_windows_of_a_grid_are_those_of_the_command_line(tmp_path):
 
 
 def test_grids_that_are_not_there():
-    with pytest.raises(InputError, match=r"unknown grid paper; known are .*smoke, or give a \.yaml file"):
+    with pytest.raises(InputError, match=r"unknown grid paper; known are .*smoke.*, or give a \.yaml file"):
         load_grid("paper")
     with pytest.raises(InputError, match=r"grid none\.yaml cannot be read"):
         load_grid("none.yaml")
