@@ -78,7 +78,9 @@ def one_layer(shape, array, table, weight_bits=4, input_bits=4, *, kind=DENSE, m
 @given(layers(), ARRAYS, BITS, BITS, st.sampled_from(MAPPINGS), st.sampled_from([None, False, True]))
 def test_counts_equal_those_of_the_tiles(shape, array, weight_bits, input_bits, method, signed):
     mapping = map_layer(shape, array.in_weights(weight_bits), method)
-    activity = stage_activity(mapping, array, weight_bits, input_bits, "kernels", input_signed=signed)
+    activity = stage_activity(
+        mapping, array, weight_bits, input_bits, steering="kernels", input_signed=signed
+    )
     wide, slices = array.columns_per_weight(weight_bits), array.cycles_per_vector(input_bits, signed)
     # A row is driven in the pass of its input's sign alone.
     driven_slices = slices
@@ -231,7 +233,9 @@ def test_a_mapping_for_another_array_is_refused():
     ):
         stage_activity(map_layer(shape, ArraySpec(64, 64), "im2col"), ArraySpec(64, 64, 2), 4, 4)
     with pytest.raises(InputError, match=r"steering \(=magic\) must be one of none, rows, kernels"):
-        stage_activity(map_layer(shape, ArraySpec(64, 64), "im2col"), ArraySpec(64, 64), 4, 4, "magic")
+        stage_activity(
+            map_layer(shape, ArraySpec(64, 64), "im2col"), ArraySpec(64, 64), 4, 4, steering="magic"
+        )
 
 
 @settings(max_examples=15)

@@ -172,9 +172,9 @@ def stage_activity(
     array: ArraySpec,
     weight_bits: int,
     input_bits: int,
+    *,
     steering: str = "none",
     layer: ConvShape | None = None,
-    *,
     input_signed: bool | None = None,
 ) -> StageActivity:
     """Count what a mapping makes the arrays do.

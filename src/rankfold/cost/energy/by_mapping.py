@@ -57,6 +57,8 @@ def _layer_energy(
     weight_bits, input_bits = bits_of(layer.shape, layer.entry)
     energies = []
     for stage, steering, signed in zip(stages, circuits, signs, strict=True):
-        activity = stage_activity(stage, placed.array, weight_bits, input_bits, steering, input_signed=signed)
+        activity = stage_activity(
+            stage, placed.array, weight_bits, input_bits, steering=steering, input_signed=signed
+        )
         energies.append(stage_energy(table, placed.array, activity))
     return LayerEnergy(layer.shape, tuple(energies))

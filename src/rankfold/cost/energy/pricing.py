@@ -164,7 +164,9 @@ def layer_activities(
             steering = "kernels"
         signed = entry.input_signed
         return (
-            stage_activity(steered, array, weight_bits, input_bits, steering, shape, input_signed=signed),
+            stage_activity(
+                steered, array, weight_bits, input_bits, steering=steering, layer=shape, input_signed=signed
+            ),
         )
     stages = planned_mapping(shape, in_weights, entry, mask).stages
     chosen = cost.row_circuits(entry.kind)
@@ -172,7 +174,7 @@ def layer_activities(
         chosen = ("none",) * len(stages)
     signs = cost.input_signs(entry.kind, entry.input_signed)
     return tuple(
-        stage_activity(stage, array, weight_bits, input_bits, how, input_signed=signed)
+        stage_activity(stage, array, weight_bits, input_bits, steering=how, input_signed=signed)
         for stage, how, signed in zip(stages, chosen, signs, strict=True)
     )
 

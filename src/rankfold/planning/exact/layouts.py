@@ -158,7 +158,12 @@ class Layouts:
             return self._activities[key]
         laid = map_layer(stored.shape, self.precise.in_weights(bits), window_name([window]), stored.support)
         activity = stage_activity(
-            laid, self.precise, bits, matrix.input_bits, matrix.circuit, input_signed=matrix.input_signed
+            laid,
+            self.precise,
+            bits,
+            matrix.input_bits,
+            steering=matrix.circuit,
+            input_signed=matrix.input_signed,
         )
         # Supports are many, and none is asked for twice.
         if stored.support is None:
