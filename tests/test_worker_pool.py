@@ -1,9 +1,12 @@
-"""Processes that cannot begin are told of as such, not as if they had been killed."""
+"""Processes that cannot begin are told of as such, not as if they had been killed; none is waited for."""
 
 import subprocess
 import sys
+import time
 
 import pytest
+
+from rankfold.worker_pool import worker_pool
 
 SCRIPT = """
 from rankfold.worker_pool import worker_pool
@@ -37,3 +40,15 @@ def test_a_script_with_a_guard_and_one_without_a_file_work(tmp_path):
     file.write_text(SCRIPT.format(guard=GUARD))
     for ended in (run(file), run("-c", SCRIPT.format(guard=NO_GUARD))):
         assert (ended.returncode, ended.stdout) == (0, "5\n")
+
+
+@pytest.mark.parametrize("why", [KeyboardInterrupt, ValueError])
+def test_nothing_is_waited_for_where_it_is_left_early(why):
+    with pytest.raises(why), worker_pool(1, "a process was killed", abs, 1) as pool:
+        assert pool.submit(abs, -5).result() == 5
+        long = pool.submit(time.sleep, 300)
+        while not long.running():
+            time.sleep(0.01)
+        left = time.monotonic()
+        raise why
+    assert time.monotonic() - left < 60

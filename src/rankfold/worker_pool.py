@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from rankfold.errors import LostProcessError
@@ -24,7 +25,7 @@ NONE_BEGAN = (
 def worker_pool(
     processes: int, lost: str, prepare: Callable[[Any], None], value: Any
 ) -> Iterator[ProcessPoolExecutor]:
-    """Inside, a pool of processes; at its end what has not begun is never done.
+    """Inside, a pool of processes; where it is left early they are ended, and nothing is waited for.
 
     Each process imports the script that was started, as all that are spawned do, so that a script needs
     `if __name__ == "__main__":`.
@@ -38,6 +39,7 @@ def worker_pool(
     Raises:
         LostProcessError: one of the processes has ended, with `lost`; or none has begun.
     """
+    others = set(multiprocessing.active_children())
     # Begun anew and not forked: a fork of a process with threads may wait for ever.
     pool = ProcessPoolExecutor(
         processes,
@@ -45,14 +47,22 @@ def worker_pool(
         initializer=_begin,
         initargs=(prepare, value),
     )
+    workers: set[BaseProcess] = set()
     try:
         begun = pool.submit(_do_nothing)
+        # Those that are spawned all begin with the first work.
+        workers |= set(multiprocessing.active_children()) - others
         yield pool
     except BrokenProcessPool:
         # Where the pool breaks, all that is not done fails with it.
         if begun.exception() is not None:
             lost = NONE_BEGAN
         raise LostProcessError(lost) from None
+    except BaseException:
+        # Ctrl-C, an error of ours, or nobody who wants more: what they are at may take long.
+        for worker in workers:
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
