@@ -112,7 +112,7 @@ def test_one_epoch_of_what_the_largest_headlines_come_from():
     (beside,) = set(short.cells) - set(whole.cells)
     assert beside.method == "planned"
     again = {cell.method for cell in short.cells if cell.seed == 2}
-    assert again == {"planned", "pairs-2023", "patdnn-channel"}
+    assert again == {"planned", "pairs-2023"}
 
 
 def check_all_alike(grid, cells):
