@@ -190,7 +190,7 @@ def test_steering_of_a_pruned_layer():
     table = load_table("rram-22nm")
     stages = {}
     for how in ("none", "rows", "kernels"):
-        stages[how] = stage_energy(table, array, stage_activity(mapping, array, 4, 4, how))
+        stages[how] = stage_energy(table, array, stage_activity(mapping, array, 4, 4, steering=how))
     one = 1.65 * 8 * VV + 4 * 1.41
     assert stages["none"].energy["steering"] == 0
     assert stages["rows"].energy["steering"] == pytest.approx(64 * 8 * one / 1000)
