@@ -12,7 +12,7 @@ from common.thorough import thorough
 
 # Few examples, the same in every run; `RANKFOLD_THOROUGH=1` tries thousands of new ones.
 settings.register_profile(
-    "default", max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "default", max_examples=30, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile(
     "thorough", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
