@@ -10,7 +10,7 @@ TESTED := $(VENV)/.installed-for-tests
 demo: $(READY)
 	$(BIN)/rankfold demo --out runs/demo
 
-# Tests start many processes, which would compile the package anew where bytecode is not to be kept.
+# Tests start many processes, which would compile the package anew: bytecode is kept, whatever the environment says.
 test coverage: export PYTHONDONTWRITEBYTECODE =
 
 # A process for each processor core, and one thread in each: these networks are too small for more.

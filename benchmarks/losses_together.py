@@ -1,7 +1,7 @@
 """What plans lose together, and their blocks each alone, beside what is predicted.
 
 Usage: python benchmarks/losses_together.py --data ../shared/data/cifar10 [--plans NAME ...]
-           [--test 2000] [--out results/planned/losses_together.csv]
+           [--test 2000] [--threads 1] [--out results/planned/losses_together.csv]
 
 The plans are those of `results/planned`. Each network is made of the shipped float weights, without bits and
 without training, with batch norm as it was: the whole plan, and each block of two layers with all others
@@ -83,17 +83,42 @@ def parts(plan: Plan) -> Iterator[tuple[str, Plan]]:
         yield block, alone(plan, names)
 
 
-def lost(of: Subject, name: str, plan: Plan, losses: PlanLosses) -> Iterator[Lost]:
+@dataclass(frozen=True)
+class Tested:
+    """The test images that a script's options leave.
+
+    Attributes:
+        images: in batches.
+        labels: (N,) their classes.
+        dense: (N, classes) logarithms of the dense network's probabilities.
+    """
+
+    images: list[Tensor]
+    labels: Tensor
+    dense: Tensor
+
+    @classmethod
+    def of(cls, measured: Subject) -> Tested:
+        """With what the dense network makes of them."""
+        batches = list(measured.data.test_batches(torch.device("cpu")))
+        images = [inputs for inputs, _ in batches]
+        labels = torch.cat([classes for _, classes in batches])
+        return cls(images, labels, log_probabilities(measured.dense, images))
+
+
+def lost(name: str, plan: Plan, losses: PlanLosses, tested: Tested) -> Iterator[Lost]:
     """Of the plan, then of each of its blocks alone."""
-    batches = list(of.data.test_batches(torch.device("cpu")))
-    images, labels = [batch for batch, _ in batches], torch.cat([right for _, right in batches])
-    dense = log_probabilities(of.dense, images)
     for layers, part in parts(plan):
-        found = log_probabilities(losses.network(part), images)
-        divergence = F.kl_div(found, dense, log_target=True, reduction="batchmean")
-        right = (found.argmax(1) == labels).float().mean()
+        found = log_probabilities(losses.network(part), tested.images)
+        divergence = F.kl_div(found, tested.dense, log_target=True, reduction="batchmean")
+        accuracy = (found.argmax(1) == tested.labels).float().mean()
         kinds = " ".join(sorted({layer.kind.name for layer in part.changed}))
-        yield Lost(name, layers, kinds, losses.of(part), float(divergence), float(right))
+        yield Lost(name, layers, kinds, losses.of(part), float(divergence), float(accuracy))
+
+
+def rounded(cell: str | float) -> str | float:
+    """A cell with four places, which say more than so many images do."""
+    return cell if isinstance(cell, str) else round(cell, 4)
 
 
 def main() -> None:
@@ -102,12 +127,13 @@ def main() -> None:
     parser.add_argument("--plans", nargs="+", default=PLANS, metavar="NAME")
     parser.add_argument("--out", type=Path, default=PLANNED / "losses_together.csv")
     options = parser.parse_args()
-    of = subject(options)
+    measured = subject(options)
     plans = {name: Plan.load(PLANNED / name / "plan.json") for name in options.plans}
-    losses = PlanLosses.on(of.dense, of.data, list(plans.values()))
+    losses = PlanLosses.on(measured.dense, measured.data, list(plans.values()))
+    tested = Tested.of(measured)
     table = []
     for name, plan in plans.items():
-        whole, *blocks = lost(of, name, plan, losses)
+        whole, *blocks = lost(name, plan, losses, tested)
         table += [whole, *blocks]
         print(
             f"{name}: predicted {whole.predicted:.3f}, measured {whole.measured:.3f}, blocks alone "
@@ -116,11 +142,6 @@ def main() -> None:
         )
     header = [field.name for field in fields(Lost)]
     write_csv(options.out, header, [[rounded(cell) for cell in astuple(row)] for row in table])
-
-
-def rounded(cell: str | float) -> str | float:
-    """Four places say more than the images do."""
-    return cell if isinstance(cell, str) else round(cell, 4)
 
 
 if __name__ == "__main__":

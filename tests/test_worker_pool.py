@@ -2,11 +2,8 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
-
-from rankfold.worker_pool import worker_pool
 
 SCRIPT = """
 from rankfold.worker_pool import worker_pool
@@ -42,13 +39,33 @@ def test_a_script_with_a_guard_and_one_without_a_file_work(tmp_path):
         assert (ended.returncode, ended.stdout) == (0, "5\n")
 
 
-@pytest.mark.parametrize("why", [KeyboardInterrupt, ValueError])
-def test_nothing_is_waited_for_where_it_is_left_early(why):
-    with pytest.raises(why), worker_pool(1, "a process was killed", abs, 1) as pool:
-        assert pool.submit(abs, -5).result() == 5
-        long = pool.submit(time.sleep, 300)
-        while not long.running():
-            time.sleep(0.01)
-        left = time.monotonic()
-        raise why
-    assert time.monotonic() - left < 60
+LEFT = """
+import multiprocessing, time
+from rankfold.worker_pool import worker_pool
+
+def left(work):
+    with worker_pool(2, "a process was killed", abs, 1) as pool:
+        list(pool.map(time.sleep, [0.1, 0.1]))  # both have begun
+        for seconds in work:
+            pool.submit(time.sleep, seconds)
+        raise KeyboardInterrupt
+
+if __name__ == "__main__":
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(300,), daemon=True)
+    other.start()
+    for work in {work}:
+        try:
+            left(work)
+        except KeyboardInterrupt:
+            print("left")
+    assert other.is_alive()
+"""
+
+
+@pytest.mark.parametrize("work", [[[]] * 5, [[300], [300, 300, 300]]])
+def test_nothing_is_waited_for_where_it_is_left_early(tmp_path, work):
+    """Whether its processes are idle or at work; those of others go on."""
+    file = tmp_path / "script.py"
+    file.write_text(LEFT.replace("{work}", str(work)))
+    ended = run(file)
+    assert (ended.returncode, ended.stdout) == (0, "left\n" * len(work)), ended.stderr

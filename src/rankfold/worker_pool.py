@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.process import BaseProcess
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from rankfold.errors import LostProcessError
@@ -39,19 +39,15 @@ def worker_pool(
     Raises:
         LostProcessError: one of the processes has ended, with `lost`; or none has begun.
     """
-    others = set(multiprocessing.active_children())
-    # Begun anew and not forked: a fork of a process with threads may wait for ever.
+    begins = _Begins()
     pool = ProcessPoolExecutor(
         processes,
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=begins,
         initializer=_begin,
         initargs=(prepare, value),
     )
-    workers: set[BaseProcess] = set()
     try:
         begun = pool.submit(_do_nothing)
-        # Those that are spawned all begin with the first work.
-        workers |= set(multiprocessing.active_children()) - others
         yield pool
     except BrokenProcessPool:
         # Where the pool breaks, all that is not done fails with it.
@@ -59,12 +55,30 @@ def worker_pool(
             lost = NONE_BEGAN
         raise LostProcessError(lost) from None
     except BaseException:
-        # Ctrl-C, an error of ours, or nobody who wants more: what they are at may take long.
-        for worker in workers:
-            worker.terminate()
+        # Ctrl-C, an error of ours, or nobody who wants more: what they are at may take long. All of them: one
+        # that stays may wait for a lock that another one had.
+        for process in begins.processes:
+            if process.is_alive():
+                process.kill()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+class _Begins(SpawnContext):
+    """Begins processes anew and keeps them: a pool begins one where work finds none idle.
+
+    Anew and not forked: a fork of a process with threads may wait for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.processes: list[SpawnProcess] = []
+
+    def Process(self, *arguments: Any, **options: Any) -> SpawnProcess:  # type: ignore[override]
+        process = SpawnProcess(*arguments, **options)
+        self.processes.append(process)
+        return process
 
 
 def _begin(prepare: Callable[[Any], None], value: Any) -> None:

@@ -109,10 +109,14 @@ def test_one_epoch_of_what_the_largest_headlines_come_from():
     short, whole = load_grid("wrn16-4-cifar100-one-epoch"), load_grid("headlines-wrn16-4-cifar100-cpu")
     assert (short.model, short.data, short.array) == (whole.model, whole.data, whole.array)
     assert short.recipe == replace(whole.recipe, epochs=1)
+    assert (short.arrays, short.baseline_recipe) == (whole.arrays, whole.baseline_recipe)
     (beside,) = set(short.cells) - set(whole.cells)
-    assert beside.method == "planned"
-    again = {cell.method for cell in short.cells if cell.seed == 2}
-    assert again == {"planned", "pairs-2023"}
+    network = zoo_network("wrn16-4", (3, 32, 32))
+    windows = uniform_plan(network, short.array, Windows(row_tiles=2), mapping="best", bits=4)
+    needed = network_cycles(network, windows).chosen_cycles
+    assert (beside.method, beside.settings["max_cycles"]) == ("planned", needed)
+    again = {cell.name for cell in short.cells if cell.seed == 2}
+    assert again == {"planned-c8832-d0.9-b4-s2", "pairs-2023-e4-d0.9-b4-s2"}
 
 
 def check_all_alike(grid, cells):
