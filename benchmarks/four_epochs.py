@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -75,9 +76,13 @@ class Trained:
 def accuracies(name: str, seed: int) -> tuple[float, float]:
     """Of a run, of the test images: before training (0 where the record lacks it), after the last epoch."""
     folder = PLANNED / name
+    if (folder / "result.json").exists():
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        assert (result["recipe"]["epochs"], result["recipe"]["seed"]) == (EPOCHS, seed)
+        return result["accuracy"]["decomposed"], result["accuracy"]["final"]
     if folder.exists():
         last = _rows(folder / "history.csv")[-1]
-        assert int(last["epoch"]) == EPOCHS
+        assert (int(last["epoch"]), seed) == (EPOCHS, 0)
         return 0.0, float(last["test_accuracy"])
     (row,) = [row for row in _rows(RESULTS / "windows" / "runs.csv") if row["name"] == name]
     assert (int(row["epochs"]), float(row["teacher"]), int(row["seed"])) == (EPOCHS, TEACHER, seed)
@@ -97,17 +102,26 @@ RUNS = (
     Trained("pairs2023-1-64-e4", "pairs-2023", {"entries": 1}),
     Trained("four-patdnn-channel-2", "patdnn-channel", {"entries": 2}),
     Trained("four-windows-k1", "window", {"row_tiles": 1}, (64,)),
-    Trained("four-windows-k2", "window", {"row_tiles": 2}, (64,)),
+    Trained(
+        "four-windows-k2",
+        "window",
+        {"row_tiles": 2},
+        (64,),
+        again=("four-windows-k2-s1", "four-windows-k2-s2"),
+    ),
     Trained("four-windows-k3", "window", {"row_tiles": 3}, (64,)),
     Trained("four-128-windows-k1", "window", {"row_tiles": 1}, (128,)),
     Trained("four-128-windows-k2", "window", {"row_tiles": 2}, (128,)),
+    Trained("four-128-windows-k3", "window", {"row_tiles": 3}, (128,)),
     _plan("p32-17792-e4", 32, 17792),
     _plan("four-planned-9088", 64, 9088),
-    _plan("p64-5440-e4", 64, 5440),
+    _plan("p64-5440-e4", 64, 5440, again=("four-5440-s1", "four-5440-s2")),
     _plan("four-planner-5440", 64, 5440),
     _plan("four-skipped-2944", 64, 2944),
     _plan("four-trimmed-2944", 64, 2944),
     _plan("p128-2208-e4", 128, 2208),
+    _plan("four-128-2144", 128, 2160),
+    _plan("four-128-3200", 128, 3200),
     _plan("four-128-1472", 128, 1472),
     _plan("p256-938-e4", 256, 938),
 )
@@ -164,6 +178,7 @@ def trained_again(run: Trained, rows: Sequence[Measurement]) -> list[list[Measur
     """The rows of its other seeds: only accuracies differ."""
     others = []
     for seed, name in enumerate(run.again, start=1):
+        assert Plan.load(PLANNED / name / "plan.json").layers == run.plan().layers
         before, after = accuracies(name, seed)
         others.append([replace(row, cell=name, seed=seed, before=before, accuracy=after) for row in rows])
     return others
