@@ -110,6 +110,7 @@ RUNS = (
         again=("four-windows-k2-s1", "four-windows-k2-s2"),
     ),
     Trained("four-windows-k3", "window", {"row_tiles": 3}, (64,)),
+    Trained("four-windows-k4", "window", {"row_tiles": 4}, (64,)),
     Trained("four-128-windows-k1", "window", {"row_tiles": 1}, (128,)),
     Trained("four-128-windows-k2", "window", {"row_tiles": 2}, (128,)),
     Trained("four-128-windows-k3", "window", {"row_tiles": 3}, (128,)),
