@@ -39,10 +39,10 @@ def worker_pool(
     Raises:
         LostProcessError: one of the processes has ended, with `lost`; or none has begun.
     """
-    begins = _Begins()
+    context = _RememberingContext()
     pool = ProcessPoolExecutor(
         processes,
-        mp_context=begins,
+        mp_context=context,
         initializer=_begin,
         initargs=(prepare, value),
     )
@@ -57,7 +57,7 @@ def worker_pool(
     except BaseException:
         # Ctrl-C, an error of ours, or nobody who wants more: what they are at may take long. All of them: one
         # that stays may wait for a lock that another one had.
-        for process in begins.processes:
+        for process in context.processes:
             if process.is_alive():
                 process.kill()
         raise
@@ -65,8 +65,8 @@ def worker_pool(
         pool.shutdown(cancel_futures=True)
 
 
-class _Begins(SpawnContext):
-    """Begins processes anew and keeps them: a pool begins one where work finds none idle.
+class _RememberingContext(SpawnContext):
+    """Knows all processes that it began: a pool begins one where work finds none idle.
 
     Anew and not forked: a fork of a process with threads may wait for ever.
     """

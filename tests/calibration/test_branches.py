@@ -133,6 +133,6 @@ def test_the_predicted_loss_is_that_of_outputs_that_become_their_means(name: str
     wanted = (run.gradient * lost).sum((1, 2, 3)).square().mean() / 2
     # In two batches the labels are drawn in the same order; other layers that are looked at change nothing.
     for batches, others in (([IMAGES], []), ([IMAGES[:8], IMAGES[8:]], []), ([IMAGES], ["two"])):
-        found = network_sensitivities(model, batches, others, {}, 3, 4.0, skippable=[name])
+        found = network_sensitivities(model, batches, others, {}, seed=3, temperature=4.0, skippable=[name])
         assert found.skipping == {name: pytest.approx(float(wanted), rel=1e-4)}
         assert found.layers.keys() == set(others)

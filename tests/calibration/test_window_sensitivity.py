@@ -68,9 +68,9 @@ def test_losses_of_windows_are_those_of_autograd(name, window):
     torch.manual_seed(0)
     model = Twice().double()
     x = torch.randn(9, 2, 8, 10, dtype=torch.float64)
-    found = network_sensitivities(model, [x[:4], x[4:]], [name], {name: [window]}, 3, 2.0)
+    found = network_sensitivities(model, [x[:4], x[4:]], [name], {name: [window]}, seed=3, temperature=2.0)
     known = found.windows[name][window]
-    alone = network_sensitivities(model, [x[:4], x[4:]], [name], {}, 3, 2.0)
+    alone = network_sensitivities(model, [x[:4], x[4:]], [name], {}, seed=3, temperature=2.0)
     assert predicted_loss_of_layer(found, name) == pytest.approx(
         predicted_loss_of_layer(alone, name), rel=1e-6
     )

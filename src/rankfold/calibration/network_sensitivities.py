@@ -64,7 +64,7 @@ def sensitivities(
     if not kept:
         raise InputError("data is empty; give at least one batch")
     loss = output_loss(model, kept, outputs)
-    return network_sensitivities(model, kept, names, {}, seed, temperature, loss=loss).layers
+    return network_sensitivities(model, kept, names, {}, seed=seed, temperature=temperature, loss=loss).layers
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ def network_sensitivities(
     batches: Iterable[Inputs],
     names: Sequence[str],
     windows: Mapping[str, Sequence[AnyWindow]],
+    *,
     seed: int = 0,
     temperature: float = TEMPERATURE,
-    *,
     centred: Collection[str] = (),
     uncentred: Collection[str] = (),
     skippable: Sequence[str] = (),

@@ -152,7 +152,7 @@ def layer_statistics(
         batches,
         names,
         windows or {},
-        seed,
+        seed=seed,
         centred={*corrected, *uncorrected},
         uncentred=others_rounded,
         skippable=skippable,

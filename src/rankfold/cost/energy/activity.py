@@ -204,10 +204,7 @@ def stage_activity(
     counted = _counted(mapping, array, weight_bits)
     shape, macs = mapping.shape, mapping.macs
     if layer is not None:
-        # The mapping stores as much as the layer keeps: each of its outputs takes an m-th of that, in every
-        # pixel.
-        shape = layer
-        macs = (mapping.weights or 0) * layer.m // mapping.shape.m * math.prod(layer.output)
+        shape, macs = layer, _macs_of(layer, mapping)
     outputs = shape.m * math.prod(shape.output)
     # Multiplexers that an activation's inputs pass.
     steered = {"none": 0, "rows": counted.rows, "kernels": counted.kernels}
@@ -238,6 +235,14 @@ def stage_activity(
         stored=tuple(stored for stored, _ in mapping.loads),
         input_signed=input_signed,
     )
+
+
+def _macs_of(layer: ConvShape, mapping: Mapping) -> int:
+    """Multiply-accumulates of a layer that a mapping of another shape stands for.
+
+    It stores as much as the layer keeps: each of its outputs takes an m-th of that, in every pixel.
+    """
+    return (mapping.weights or 0) * layer.m // mapping.shape.m * math.prod(layer.output)
 
 
 def _check_array(mapping: Mapping, array: ArraySpec, weight_bits: int) -> None:
