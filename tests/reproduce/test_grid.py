@@ -1,5 +1,6 @@
 """Grids: the package's own, and wrong ones."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -117,6 +118,22 @@ def test_one_epoch_of_what_the_largest_headlines_come_from():
     assert (beside.method, beside.settings["max_cycles"]) == ("planned", needed)
     again = {cell.name for cell in short.cells if cell.seed == 2}
     assert again == {"planned-c8832-d0.9-b4-s2", "pairs-2023-e4-d0.9-b4-s2"}
+
+
+def test_six_epochs_of_the_networks_behind_headlines_on_cifar10():
+    """Cells of the larger grid but for the plan, which has fewer cycles than uniform windows of two tiles."""
+    short, whole = load_grid("resnet20-cifar10-six-epochs"), load_grid("headlines-resnet20-cifar10-cpu")
+    assert (short.model, short.data, short.array) == (whole.model, whole.data, whole.array)
+    assert (short.arrays, short.baseline_recipe) == (whole.arrays, whole.baseline_recipe)
+    assert replace(short.recipe, peak_rate=whole.recipe.peak_rate) == whole.recipe
+    plans = set(short.cells) - set(whole.cells)
+    assert {cell.method for cell in plans} == {"planned"}
+    network = zoo_network("resnet20", (3, 32, 32))
+    windows = uniform_plan(network, short.array, Windows(row_tiles=2), mapping="best", bits=4)
+    needed = network_cycles(network, windows).chosen_cycles
+    assert all(cell.settings["max_cycles"] < needed for cell in plans)
+    trained = Counter(replace(cell, seed=0).name for cell in short.cells)
+    assert sorted(trained.values()) == [1, 1, 3, 3, 3, 3]
 
 
 def check_all_alike(grid, cells):
