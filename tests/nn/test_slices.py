@@ -46,3 +46,10 @@ def test_steps_leave_slices_of_networks_views_that_can_be_written_to():
         y = x * 1
         y[:, :2].mul_(0)
     assert not y[:, :2].any()
+
+
+def test_the_gradient_is_where_the_tensor_is():
+    """On a device of its own, as on a GPU."""
+    x = torch.zeros(2, 4, 6, 6, device="meta").to(memory_format=torch.channels_last).requires_grad_()
+    sliced(x, EVERY_SECOND).sum().backward()
+    assert x.grad.device == x.device and x.grad.is_contiguous(memory_format=torch.channels_last)

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_LARGE = 2**24  # elements: inductor then sums over some hundred blocks
 _BACKEND: ContextVar[str | None] = ContextVar("fused_passes", default=None)
 
 
@@ -75,6 +76,8 @@ def gradients(
     if dy.stride() != x.stride():
         dy = torch.empty_like(x, dtype=dy.dtype).copy_(dy)
     edges = _bounds(low, high, x.device) * scale
+    if x.is_cuda:
+        _seen_large(x.dtype, dy.dtype, x.device, backend)
     dx, total = _compiled(_gradients, backend)(_flat(x), _flat(y), _flat(dy), edges)
     return dx.as_strided(x.shape, x.stride()), total
 
@@ -102,6 +105,19 @@ def _flat(x: Tensor) -> Tensor:
 def _bounds(low: int, high: int, device: torch.device) -> Tensor:
     """(2,) the lowest and the highest level."""
     return torch.tensor([float(low), float(high)], device=device)
+
+
+@cache
+def _seen_large(kind: torch.dtype, gradient: torch.dtype, device: torch.device, backend: str) -> None:
+    """Let the gradients of tensors of these types be compiled for a large one, before any other is seen.
+
+    Inductor compiles a sum once for all sizes, over as many blocks as suit the size that it sees first. That
+    would be the classifier's, whose gradients come first: one block, and slow for all others. Many blocks do
+    a small tensor no harm.
+    """
+    x = torch.zeros(_LARGE, dtype=kind, device=device)
+    dy = torch.zeros(_LARGE, dtype=gradient, device=device)
+    _compiled(_gradients, backend)(x, x.clone(), dy, torch.zeros(2, device=device))
 
 
 @cache

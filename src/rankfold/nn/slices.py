@@ -43,6 +43,7 @@ class _Slice(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
-        dx = torch.empty(ctx.shape, dtype=dy.dtype, memory_format=torch.channels_last).zero_()
+        layout = torch.channels_last
+        dx = torch.empty(ctx.shape, dtype=dy.dtype, device=dy.device, memory_format=layout).zero_()
         dx[ctx.index] = dy
         return dx, None

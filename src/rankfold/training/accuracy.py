@@ -37,7 +37,7 @@ def accuracy_on_tests(
 
 
 def scores(outputs: Any, target: Tensor) -> Tensor:
-    """What a network gave for a batch, (B, classes), if these are scores of the classes in `target`, (B,).
+    """What a network gave for a batch, (B, classes), if these are scores of the samples in `target`, (B,).
 
     Raises:
         InputError: they are not.
@@ -49,13 +49,20 @@ def scores(outputs: Any, target: Tensor) -> Tensor:
         raise InputError(
             f"the network gives {tuple(outputs.shape)} for {samples} samples; accuracy needs (B, classes)"
         )
-    highest = int(target.max())
-    if highest >= outputs.shape[1]:
-        raise InputError(
-            f"the data has the class {highest}, and the network {outputs.shape[1]} classes, from 0; give "
-            "data with its classes"
-        )
     return outputs
+
+
+def _check_classes(highest: int, classes: int) -> None:
+    """Refuse data that know more classes than the network.
+
+    Raises:
+        InputError: the data's highest class is none of the network's.
+    """
+    if highest >= classes:
+        raise InputError(
+            f"the data has the class {highest}, and the network {classes} classes, from 0; give data with "
+            "its classes"
+        )
 
 
 def accuracy(model: nn.Module, batches: Iterable[LabelledBatch], processes: Processes = ALONE) -> float:
@@ -64,14 +71,21 @@ def accuracy(model: nn.Module, batches: Iterable[LabelledBatch], processes: Proc
     Raises:
         InputError: there is no batch.
     """
-    correct, samples = 0, 0
+    samples, classes = 0, 0
+    # Kept where they are computed: a device that is asked for each batch's stands still meanwhile.
+    right: list[Tensor] = []
+    highest: list[Tensor] = []
     with evaluating(model):
         for number, (x, y) in enumerate(batches, 1):
             what = f"batch {number} of the data, inputs"
             logits = scores(call(model, x, what), y)  # (B, classes)
-            chosen = logits.argmax(1)
-            correct += int((chosen == y).sum())
-            samples += len(y)
+            right.append((logits.argmax(1) == y).sum())
+            highest.append(y.max())
+            samples, classes = samples + len(y), logits.shape[1]
+    correct = 0
+    if samples:
+        _check_classes(int(torch.stack(highest).max()), classes)
+        correct = int(torch.stack(right).sum())
     if not processes.alone:
         sums = torch.tensor([correct, samples], device=device_of(model))
         correct, samples = processes.sum_(sums).tolist()

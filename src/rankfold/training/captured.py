@@ -13,6 +13,7 @@ from rankfold.errors import InputError, first_line
 WARM_UP = 3
 # The host waits for the device every so many calls, so that it is never long until all that was sent is done.
 AHEAD = 8
+NOT_RECORDED = "cannot be recorded"  # in the message of what torch refuses to record
 
 
 class Captured:
@@ -98,7 +99,7 @@ class Captured:
         # Of torch, and of this kind for all that CUDA refuses.
         except RuntimeError as error:
             raise InputError(
-                f"the steps of this network cannot be recorded ({first_line(error)}); train without captured "
+                f"the steps of this network {NOT_RECORDED} ({first_line(error)}); train without captured "
                 "steps"
             ) from error
         return graph
