@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from gpu_time import OutOfTime, alarm
 
 from rankfold.errors import first_line
 from rankfold.mapping import ArraySpec
@@ -23,12 +24,19 @@ from rankfold.workload import trace
 History = tuple[EpochRecord, ...]
 
 
+class OrdinaryLoopError(Exception):
+    """The loop without captured steps fails."""
+
+
 def fault_of_capturing(device: torch.device, backend: str | None) -> str | None:
     """Why captured steps are not to be trusted on this device; None: they do what the ordinary loop does.
 
     Args:
         device: where.
         backend: of `torch.compile`, for passes of quantisers; None: they are not compiled.
+
+    Raises:
+        OrdinaryLoopError: that loop fails itself, so that there is nothing to compare with.
     """
     random = np.random.default_rng(0)
 
@@ -51,6 +59,8 @@ def fault_of_capturing(device: torch.device, backend: str | None) -> str | None:
         try:
             losses.append(trained(model, data, recipe, device, teacher=teacher)[-1].train_loss)
         except Exception as error:  # of torch, its compilers and their imports, of any kind
+            if trained is train:
+                raise OrdinaryLoopError(first_line(error)) from error
             return first_line(error)
     known, found = losses
     if abs(found - known) > 0.05 * known:
@@ -73,18 +83,36 @@ def _trained_captured(
     return trained.history
 
 
-def trusted(device: torch.device, no_captured: bool) -> tuple[bool, str | None]:
-    """Whether steps are captured, and by what quantisers are compiled in them; says what is not."""
+def trusted(device: torch.device, no_captured: bool, seconds: float) -> tuple[bool, str | None]:
+    """Whether steps are captured, and by what quantisers are compiled in them; says what is not.
+
+    Args:
+        device: where.
+        no_captured: they are not.
+        seconds: after which a way that has not shown itself is not trusted.
+    """
     if no_captured:
         return False, None
     # On a processor quantisers have kernels of their own.
     if device.type == "cuda":
-        fault = fault_of_capturing(device, "inductor")
+        fault = _fault_in_time(device, "inductor", seconds)
         if fault is None:
             return True, "inductor"
         print(f"NO COMPILED QUANTISERS ({fault})")
-    fault = fault_of_capturing(device, None)
+    fault = _fault_in_time(device, None, seconds)
     if fault is None:
         return True, None
     print(f"NO CAPTURED STEPS ({fault}): cells are trained one by one by the ordinary loop")
     return False, None
+
+
+def _fault_in_time(device: torch.device, backend: str | None, seconds: float) -> str | None:
+    """`fault_of_capturing`, or that it was not known in time."""
+    try:
+        with alarm(seconds):
+            return fault_of_capturing(device, backend)
+    except OutOfTime:
+        return f"not compared after {seconds:.0f} s"
+    except OrdinaryLoopError as error:
+        print(f"THE ORDINARY LOOP FAILS ({error}): captured steps are compared with nothing")
+        return None

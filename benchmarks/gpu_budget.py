@@ -3,9 +3,9 @@
 Usage: python benchmarks/gpu_budget.py --minutes 9 --data-cifar10 DIR --data-cifar100 DIR [--out runs/gpu]
        python benchmarks/gpu_budget.py --rehearse [--out runs/rehearsal]
 
-`STAGES` lists what is trained: of WRN16-4 on CIFAR-100 the float and the 4-bit network, then the cells of its
-headlines, then the grid of ResNet-20 on CIFAR-10 (20 epochs), then what is left of WRN16-4; three seeds each,
-seed after seed. Each stage is of a grid of the package; its cells go in groups that are trained together by
+`STAGES` lists what is trained: of WRN16-4 on CIFAR-100 the 4-bit network, then the cells of its headlines,
+then the grid of ResNet-20 on CIFAR-10 (20 epochs), then what is left of WRN16-4; three seeds each, seed after
+seed. Each stage is of a grid of the package; its cells go in groups that are trained together by
 captured steps (docs/training.md). Every cell is a run folder in OUT/GRID/cells, written the moment that it
 ends; one that was stopped has a checkpoint of its last epoch.
 
@@ -22,9 +22,9 @@ steps, with compiled quantisers, and by the ordinary loop. Where these differ, o
 is tried without compiled quantisers; where that is no better, cells are trained one by one by the ordinary
 loop.
 
-Plans take a processor minutes, during which a GPU waits. `--plans` makes those whose dense network is there
-(ResNet-20's is shipped; WRN16-4's once a call has trained it) and trains nothing: call it before, with the
-same OUT, where there is no GPU.
+Plans take a processor minutes, during which a GPU waits. `--plans` makes them, of the dense networks that are
+shipped, and trains nothing: call it before, with the same OUT, where there is no GPU. Cells whose plan is not
+there go last in their stage.
 
 `--rehearse` goes through the same list on any machine: one epoch of a small network on digits, one seed, one
 cell of each method. It was run on a processor; nothing of this was run on a GPU yet.
@@ -51,17 +51,19 @@ from rankfold.plan.methods import Planned
 from rankfold.progress import Progress
 from rankfold.reproduce.cell import Outcome, Work, cell_folder, in_words
 from rankfold.reproduce.grid import Cell, Grid, load_grid
-from rankfold.reproduce.planned import planned
+from rankfold.reproduce.planned import plan_path, planned
 from rankfold.reproduce.run import BASELINE, claim, dense_network, has_dense_network
 from rankfold.reproduce.together import run_group
 from rankfold.runs.baseline import dense_weights
 from rankfold.runs.state import traced
+from rankfold.training.captured import NOT_RECORDED
 from rankfold.training.data import load_images
 from rankfold.training.device import choose_device
 from rankfold.training.recipe import Recipe
 
 WRN, RESNET = "headlines-wrn16-4-cifar100", "headlines-resnet20-cifar10"
 RESERVE = 5.0  # seconds of the time that are kept for the end
+TRIAL = 10.0  # seconds of each minute for steps to be compiled and compared, else they are not trusted
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,13 @@ class Session:
             if (folder / run_files.RESULT).exists() or (grid.name, cell.name) in self.failed:
                 continue
             (begun if (folder / run_files.CHECKPOINT).exists() else new).append(cell)
-        return begun, new
+        # A plan takes minutes in which nothing is trained: what needs none goes first.
+        return begun, sorted(new, key=lambda cell: self.lacks_plan(grid, cell))
+
+    def lacks_plan(self, grid: Grid, cell: Cell) -> bool:
+        """Whether a plan has to be made for a cell."""
+        method = cell.setting()
+        return isinstance(method, Planned) and not plan_path(method, cell.bits, self.folder(grid)).exists()
 
     def next_group(self, stage: Stage) -> list[Cell]:
         """The cells of a stage that go next: those that were begun, and new ones that can end in time."""
@@ -214,7 +222,8 @@ class Session:
                 self.progress.note(f"{outcome.cell.name} failed: {outcome.error}")
             else:
                 fine += 1
-        if whole and fine == len(cells):
+        # Fewer at once than the stage has are slower, which says nothing of it.
+        if whole and fine == len(cells) == stage.together:
             rate = fine * grid.recipe.epochs * self.images(grid) / (time.monotonic() - start)
             self.speeds.note(grid.model, stage.together, rate)
             self.progress.note(
@@ -245,7 +254,12 @@ class Session:
 
     def _outcomes(self, work: Work, cells: Sequence[Cell]) -> Iterator[Outcome]:
         if self.captured:
-            yield from run_group(work, cells, self.progress, self.backend)
+            for outcome in run_group(work, cells, self.progress, self.backend):
+                if outcome.error is not None and NOT_RECORDED in outcome.error:
+                    self.progress.note(f"{outcome.cell.name}: {outcome.error}: by the ordinary loop")
+                    yield work(outcome.cell, self.progress)
+                else:
+                    yield outcome
             return
         for cell in cells:
             yield work(cell, self.progress)
@@ -371,7 +385,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if options.plans:
             make_plans(Session(grids, options.out.resolve(), options.device, 0.0))
             return 0
-        captured, backend = trusted(device, options.no_captured)
+        captured, backend = trusted(device, options.no_captured, options.minutes * TRIAL)
         session = Session(
             grids,
             options.out.resolve(),

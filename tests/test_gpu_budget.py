@@ -50,7 +50,8 @@ def test_cells_are_begun_only_where_they_can_end(grids, tmp_path):
     """360 images an epoch at 36 images/s: ten seconds a cell, by what was measured."""
     (tmp_path / "speeds.json").write_text(json.dumps({"resnet8 x4": 36.0}))
     stage = Stage(RESNET, together=4)
-    every = stage.cells(grids[RESNET])
+    # Plans are not made: what needs none goes first.
+    every = sorted(stage.cells(grids[RESNET]), key=lambda cell: cell.method == "planned")
     for seconds, count in ((1000, 4), (35, 3), (11, 1)):
         assert names(Session(grids, tmp_path, "cpu", seconds).next_group(stage)) == names(every[:count])
     # Shorter than any cell: in parts. What has begun goes on, and leaves no room.
@@ -95,6 +96,35 @@ def test_it_stops_in_the_middle_and_goes_on_from_there(grids, tmp_path, monkeypa
     assert session.next_group(stages[0]) == []
     told = capsys.readouterr().out
     assert "the time is up; the same command goes on" in told
+
+
+def test_a_cell_waits_for_its_plan(grids, tmp_path):
+    stage = Stage(RESNET, ("planned", "window"), together=1)
+    session = Session(grids, tmp_path, "cpu", 1000)
+    (cell,) = session.next_group(stage)
+    assert cell.method == "window"
+    (plan,) = [cell for cell in stage.cells(grids[RESNET]) if cell.method == "planned"]
+    path = planned.plan_path(plan.setting(), plan.bits, session.folder(grids[RESNET]))
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert session.next_group(stage) == [plan]
+
+
+def test_what_cannot_be_recorded_is_trained_by_the_ordinary_loop(grids, tmp_path, monkeypatch, capsys):
+    def refused(work, cells, progress, backend):
+        for number, cell in enumerate(cells):
+            yield Outcome(
+                cell, error="the steps of this network cannot be recorded (why)" if number else "nan"
+            )
+
+    monkeypatch.setattr(gpu_budget, "run_group", refused)
+    stage = Stage(RESNET, ("quantise", "pairs"), together=2)
+    session = Session(grids, tmp_path, "cpu", 1000)
+    monkeypatch.setattr(gpu_budget.Trained, "__call__", lambda work, cell, progress: Outcome(cell))
+    cells = stage.cells(grids[RESNET])
+    session.run(stage, cells)
+    assert list(session.failed) == [(RESNET, cells[0].name)]
+    assert "cannot be recorded (why): by the ordinary loop" in capsys.readouterr().out
 
 
 def test_plans_are_made_beforehand_where_the_dense_network_is(grids, tmp_path, monkeypatch, capsys):
@@ -170,7 +200,8 @@ def test_a_dense_network_that_fails_ends_its_grid_alone(grids, tmp_path, monkeyp
 
     groups = trains(session, monkeypatch, dense)
     spend(session, [Stage(RESNET, together=99), Stage(WRN, together=99)])
-    assert groups == [(WRN, names(grids[WRN].cells))]
+    ((trained, cells),) = groups
+    assert trained == WRN and set(cells) == set(names(grids[WRN].cells))
     assert session.failed[RESNET, "baseline"] == "the loss became nan"
     assert "the dense network failed: the loss became nan" in capsys.readouterr().out
 
@@ -217,6 +248,23 @@ def test_captured_steps_are_trusted_where_they_are_the_ordinary_loop(monkeypatch
 
     monkeypatch.setattr(captured_steps, "_trained_captured", missing)
     assert captured_steps.fault_of_capturing(CPU, "inductor") == "no module named triton"
+
+
+def test_where_the_ordinary_loop_fails_that_is_said_and_steps_are_captured(monkeypatch, capsys):
+    """Cells of other networks may do better, and one that cannot be recorded goes back to that loop."""
+
+    def broken(*given, **named):
+        raise RuntimeError("expected device cuda:0 but got cpu")
+
+    monkeypatch.setattr(captured_steps, "train", broken)
+    assert captured_steps.trusted(CPU, False, 60.0) == (True, None)
+    assert "THE ORDINARY LOOP FAILS (expected device cuda:0 but got cpu)" in capsys.readouterr().out
+
+
+def test_what_hangs_is_not_trusted(monkeypatch, capsys):
+    monkeypatch.setattr(captured_steps, "fault_of_capturing", lambda *given: time.sleep(60))
+    assert captured_steps.trusted(CPU, False, 0.05) == (False, None)
+    assert "not compared after 0 s" in capsys.readouterr().out
 
 
 def test_a_training_ends_at_the_batch_after_its_time():

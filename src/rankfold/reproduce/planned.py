@@ -54,7 +54,7 @@ def planned(
         InputError: no plan keeps the budget; the message says what the least is. Or the plan that is there
             was made of other images or weights.
     """
-    path = out / FOLDER / f"c{method.max_cycles}-{_in_letters(bits)}.plan.json"
+    path = plan_path(method, bits, out)
     record = path.with_name(path.name.removesuffix(".plan.json") + ".origin.json")
     origin = {"data": data.digest, "weights": weights_digest(model)}
     if path.exists():
@@ -74,6 +74,11 @@ def planned(
     write_typed(record, TYPE, VERSION, origin)
     planning.plan.save(path)
     return planning.plan
+
+
+def plan_path(method: Planned, bits: Bits, out: Path) -> Path:
+    """Where the grid in a folder keeps the plan, once it is made."""
+    return out / FOLDER / f"c{method.max_cycles}-{_in_letters(bits)}.plan.json"
 
 
 def _in_letters(bits: Bits) -> str:
