@@ -23,6 +23,7 @@ from rankfold.reproduce import cluster
 from rankfold.reproduce.cell import Work
 from rankfold.reproduce.cluster import RayRunner
 from rankfold.reproduce.grid import load_grid
+from rankfold.reproduce.headline import average
 from rankfold.reproduce.measure import UNKNOWN, read_table, write_table
 from rankfold.reproduce.run import reproduce
 from rankfold.runs.result import Result
@@ -75,6 +76,12 @@ def test_all_cells_are_trained_once_and_mapped_for_every_array(finished):
         and "| shared support, e = 4, 4 bits |" in text
     )
     assert "## The published reading" in text and "| PatDNN, published reading |" in text
+    titles = [line for line in text.splitlines() if line.startswith("## ")]
+    assert titles[0] == "## All networks: cycles by the best mapping of each layer"
+    won = [f"## What {name} wins" for name in ("low-rank", "row-sparse low-rank", "window")]
+    assert titles[-3:] == won
+    every = {point.label for point in average(rows)}
+    assert every <= {line.split(" | ")[0].removeprefix("| ") for line in text.splitlines()}
     sparse = json.loads((finished / "headlines-row-sparse.json").read_text())["64x64"]
     assert sparse["low-rank, SDK"]["fewer_cycles"] or sparse["low-rank, SDK"]["more_accuracy"]
     assert "32x32 arrays" in (finished / "accuracy-cycles.svg").read_text()

@@ -13,6 +13,7 @@ from rankfold.reproduce.headline import ROW_SPARSE, Point, by_array
 from rankfold.reproduce.words import accuracy_in_words, rank_in_words, table
 
 DASH = "–"
+BEST = "best"
 
 
 def low_rank_tables(points: Sequence[Point]) -> str:
@@ -55,6 +56,12 @@ def support_table(points: Sequence[Point]) -> str:
     for method in (ROW_SPARSE, SharedSupport.name):
         shown += [point for point in points if point.is_of(method, "sdk")]
     return _by_setting(shown, _label, _cycles, "cycles, {array}")
+
+
+def best_table(points: Sequence[Point]) -> str:
+    """Accuracy, and cycles by the best mapping of each layer, of every setting."""
+    shown = [point for point in points if point.of.mapping == BEST]
+    return _by_setting(shown, _label_with_steering, _cycles, "cycles, {array}")
 
 
 def published_table(points: Sequence[Point]) -> str:

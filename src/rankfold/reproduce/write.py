@@ -14,7 +14,13 @@ from rankfold.reproduce.grid import Grid
 from rankfold.reproduce.headline import Point, average
 from rankfold.reproduce.measure import TABLE, Measurement, write_table
 from rankfold.reproduce.summary import OURS, headline_tables, headlines, headlines_to_json
-from rankfold.reproduce.tables import energy_table, low_rank_tables, published_table, support_table
+from rankfold.reproduce.tables import (
+    best_table,
+    energy_table,
+    low_rank_tables,
+    published_table,
+    support_table,
+)
 
 
 def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[Path, ...]:
@@ -39,12 +45,15 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
     for method, lines in found.items():
         write_json(out / OURS[method], headlines_to_json(lines))
     sections = {
-        "Headlines": "\n".join(headline_tables(lines, method) for method, lines in found.items()),
-        "Low-rank": low_rank_tables(points),
-        "Kernel positions that all outputs share": support_table(points),
+        "All networks: cycles by the best mapping of each layer": best_table(points),
         "The published reading: 3x3 layers of stride 1, no padding": published_table(points),
         f"Energy with SDK, nJ per image, {_technology(rows)}": energy_table(points),
+        "Low-rank": low_rank_tables(points),
+        "Kernel positions that all outputs share": support_table(points),
     }
+    # Last, as they are the longest: a line for each opponent, array and mapping.
+    for method, lines in found.items():
+        sections[f"What {method} wins"] = headline_tables(lines, method)
     parts = [f"# {grid.name}", _how(grid, outcomes, points, rows)]
     for title, text in sections.items():
         if text:
