@@ -89,18 +89,23 @@ def trusted(device: torch.device, no_captured: bool, seconds: float) -> tuple[bo
     Args:
         device: where.
         no_captured: they are not.
-        seconds: after which a way that has not shown itself is not trusted.
+        seconds: for both ways to show themselves, half of it each; one that has not is not trusted.
     """
     if no_captured:
         return False, None
-    # On a processor quantisers have kernels of their own.
-    if device.type == "cuda":
-        fault = _fault_in_time(device, "inductor", seconds)
+    try:
+        # On a processor quantisers have kernels of their own.
+        if device.type == "cuda":
+            fault = _fault_in_time(device, "inductor", seconds / 2)
+            if fault is None:
+                return True, "inductor"
+            print(f"NO COMPILED QUANTISERS ({fault})")
+        fault = _fault_in_time(device, None, seconds / 2)
         if fault is None:
-            return True, "inductor"
-        print(f"NO COMPILED QUANTISERS ({fault})")
-    fault = _fault_in_time(device, None, seconds)
-    if fault is None:
+            return True, None
+    except OrdinaryLoopError as error:
+        # Recorded are the steps of that loop; what is compiled is more that might be wrong.
+        print(f"THE ORDINARY LOOP FAILS ({error}): steps are captured, compared with nothing")
         return True, None
     print(f"NO CAPTURED STEPS ({fault}): cells are trained one by one by the ordinary loop")
     return False, None
@@ -113,6 +118,3 @@ def _fault_in_time(device: torch.device, backend: str | None, seconds: float) ->
             return fault_of_capturing(device, backend)
     except OutOfTime:
         return f"not compared after {seconds:.0f} s"
-    except OrdinaryLoopError as error:
-        print(f"THE ORDINARY LOOP FAILS ({error}): captured steps are compared with nothing")
-        return None

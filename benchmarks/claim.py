@@ -3,28 +3,36 @@
 Usage: python benchmarks/claim.py
 
 Reads `cells.csv` of the grids in `COMPARED`, in `results/reproduction`, and prints the tables of
-docs/reproduction.md in Markdown: the plan that was trained under three seeds, and a row for each other
-network on the array of that plan. Cycles in the published reading and by the best mapping of each layer;
+docs/reproduction.md in Markdown: a plan that was trained under three seeds, and a row for each other network
+on the array of that plan; of ResNet-20 the dense network of 2 bits, too, which was trained by itself
+(`results/planned/dense-2-bits`). Cycles in the published reading and by the best mapping of each layer;
 energy under the best mapping. Times are the others' cycles over the plan's, whichever is more accurate: the
 column of points says that.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from rankfold.cost import PUBLISHED
+from rankfold.machine import DEFAULT_HARDWARE
+from rankfold.mapping import ArraySpec
+from rankfold.plan import Plan
+from rankfold.plan.kinds import PLAIN
+from rankfold.plan.methods import settings
 from rankfold.reproduce.headline import Point, average
-from rankfold.reproduce.measure import read_table
+from rankfold.reproduce.measure import costs_on, read_table
+from rankfold.reproduce.tables import BEST
 from rankfold.reproduce.words import table
+from rankfold.workload import zoo_network
 
-RESULTS = Path(__file__).resolve().parent.parent / "results" / "reproduction"
-BEST = "best"
+RESULTS = Path(__file__).resolve().parent.parent / "results"
 HEAD = (
     "against",
-    "accuracy, %",
+    "accuracy",
     "the plan has, points",
     "cycles, published reading",
     "times the plan's",
@@ -37,55 +45,97 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Compared:
-    """A grid, and which of its plans is held against the others on which array."""
+    """A grid, which of its plans is held against the others on which array, and a record beside it."""
 
     grid: str
-    array: str
+    size: int
     max_cycles: int
+    beside: str | None = None
 
 
 COMPARED = (
-    Compared("resnet20-cifar10-six-epochs", "64x64", 5440),
-    Compared("wrn16-4-cifar100-one-epoch", "128x128", 8832),
+    Compared("resnet20-cifar10-six-epochs", 64, 5440, beside="dense-2-bits"),
+    Compared("wrn16-4-cifar100-one-epoch", 128, 8832),
 )
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A network of a grid on one array, over its seeds: its point under two readings."""
+    """A network on one array.
 
-    best: Point
-    published: Point
+    Attributes:
+        name: as tables call it, without what all have in common.
+        accuracy: mean over the seeds, 0 to 1.
+        spread: sample standard deviation; None: of one seed.
+        published: cycles in the published reading.
+        best: cycles by the best mapping of each layer.
+        energy: nJ per image, under that.
+        seeds: how many.
+    """
+
+    name: str
+    accuracy: float
+    spread: float | None
+    _: KW_ONLY
+    published: float
+    best: float
+    energy: float
+    seeds: int = 1
 
     @property
-    def name(self) -> str:
-        """As tables call it, without what all have in common."""
-        method, *settings = self.best.label.split(", ")
-        own = [words for words in settings if not words.startswith("distilled") and "bits" not in words]
-        return ", ".join([method, *own])
-
-    @property
-    def energy(self) -> float:
-        """nJ per image, under the best mapping."""
-        assert self.best.energy is not None
-        return self.best.energy / 1000
-
-    @property
-    def accuracy(self) -> str:
-        """In percent, with the spread over seeds."""
-        text = f"{100 * self.best.accuracy:.2f}"
-        if self.best.spread is not None:
-            text += f" +- {100 * self.best.spread:.2f} ({self.best.seeds} seeds)"
+    def in_percent(self) -> str:
+        """The accuracy with its spread."""
+        text = f"{100 * self.accuracy:.2f}"
+        if self.spread is not None:
+            text += f" +- {100 * self.spread:.2f}"
+        text += " %"
+        if self.seeds > 1:
+            text += f" ({self.seeds} seeds)"
         return text
 
 
-def trained(compared: Compared) -> list[Trained]:
+def of_grid(compared: Compared) -> list[Trained]:
     """All networks of a grid on the array."""
-    points = average(read_table(RESULTS / compared.grid / "cells.csv"))
-    here = [point for point in points if point.of.array == compared.array]
-    best = {point.of.cell: point for point in here if point.is_of(point.method, BEST)}
-    published = {point.of.cell: point for point in here if point.is_of(point.method, PUBLISHED)}
-    return [Trained(best[cell], published[cell]) for cell in best]
+    points = average(read_table(RESULTS / "reproduction" / compared.grid / "cells.csv"))
+    array = f"{compared.size}x{compared.size}"
+    here = [point for point in points if point.of.array == array]
+    published = {point.of.cell: point for point in here if point.of.mapping == PUBLISHED}
+    best = [point for point in here if (point.of.mapping, point.of.steering) == (BEST, PLAIN)]
+    return [_trained(point, published[point.of.cell]) for point in best]
+
+
+def _trained(best: Point, published: Point) -> Trained:
+    assert best.energy is not None
+    known = settings()
+    # The teacher and the bits are those of all.
+    own = [f"{known[name].short} = {value}" for name, value in best.of.settings.items()]
+    return Trained(
+        ", ".join([best.title, *own]),
+        best.accuracy,
+        best.spread,
+        published=published.cycles,
+        best=best.cycles,
+        energy=best.energy / 1000,
+        seeds=best.seeds,
+    )
+
+
+def of_record(name: str, size: int) -> Trained:
+    """A dense ResNet-20 that was trained once, by itself, on arrays of the size."""
+    folder = RESULTS / "planned" / name
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    plan = Plan.load(folder / "plan.json")
+    costs = costs_on(ArraySpec(size, size), zoo_network("resnet20"), plan, {}, DEFAULT_HARDWARE)
+    (bits,) = {layer.weight_bits for layer in plan.layers[1:-1]}  # the first and the last have eight
+    epochs = result["recipe"]["epochs"]
+    return Trained(
+        f"dense, {bits} bits, {epochs} epochs",
+        result["accuracy"]["final"],
+        None,
+        published=costs[PUBLISHED][0],
+        best=costs[BEST][0],
+        energy=costs[BEST][2] / 1000,
+    )
 
 
 def row(plan: Trained, other: Trained) -> Sequence[str]:
@@ -93,12 +143,12 @@ def row(plan: Trained, other: Trained) -> Sequence[str]:
     more = plan.energy / other.energy - 1
     return (
         other.name,
-        other.accuracy,
-        f"{100 * (plan.best.accuracy - other.best.accuracy):+.2f}",
-        f"{other.published.cycles:,.0f}",
-        f"{other.published.cycles / plan.published.cycles:.2f}",
-        f"{other.best.cycles:,.0f}",
-        f"{other.best.cycles / plan.best.cycles:.2f}",
+        other.in_percent,
+        f"{100 * (plan.accuracy - other.accuracy):+.2f}",
+        f"{other.published:,.0f}",
+        f"{other.published / plan.published:.2f}",
+        f"{other.best:,.0f}",
+        f"{other.best / plan.best:.2f}",
         f"{other.energy:,.0f}",
         f"{100 * abs(more):.0f} % {'more' if more > 0 else 'less'}",
     )
@@ -106,12 +156,14 @@ def row(plan: Trained, other: Trained) -> Sequence[str]:
 
 def main() -> None:
     for compared in COMPARED:
-        networks = trained(compared)
-        (plan,) = [one for one in networks if one.best.of.settings == {"max_cycles": compared.max_cycles}]
+        networks = of_grid(compared)
+        (plan,) = [one for one in networks if one.name == f"plan, c = {compared.max_cycles}"]
         others = [other for other in networks if other is not plan]
-        print(f"`{compared.grid}`, {compared.array} arrays; {plan.name}: {plan.accuracy} %,", end=" ")
-        print(f"{plan.published.cycles:,.0f} cycles in the published reading,", end=" ")
-        print(f"{plan.best.cycles:,.0f} by the best mapping, {plan.energy:,.0f} nJ\n")
+        if compared.beside is not None:
+            others.append(of_record(compared.beside, compared.size))
+        print(f"`{compared.grid}`, {compared.size}x{compared.size} arrays; {plan.name}:", end=" ")
+        print(f"{plan.in_percent}, {plan.published:,.0f} cycles in the published reading,", end=" ")
+        print(f"{plan.best:,.0f} by the best mapping, {plan.energy:,.0f} nJ\n")
         print(table(HEAD, [row(plan, other) for other in others], "<>>>>>>>>"), end="\n\n")
 
 

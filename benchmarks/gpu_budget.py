@@ -23,8 +23,8 @@ is tried without compiled quantisers; where that is no better, cells are trained
 loop.
 
 Plans take a processor minutes, during which a GPU waits. `--plans` makes them, of the dense networks that are
-shipped, and trains nothing: call it before, with the same OUT, where there is no GPU. Cells whose plan is not
-there go last in their stage.
+shipped or were trained by an earlier call, and trains nothing: call it before, with the same OUT, where there
+is no GPU. Cells whose plan is not there go last in their stage.
 
 `--rehearse` goes through the same list on any machine: one epoch of a small network on digits, one seed, one
 cell of each method. It was run on a processor; nothing of this was run on a GPU yet.
@@ -131,6 +131,7 @@ class Session:
         self._end = time.monotonic() + self.seconds
         self.progress = Lines(self._end - RESERVE)
         self._images: dict[str, int] = {}
+        self._one_by_one = False  # whether a cell of the group could not be captured
         self.speeds = Speeds(self.out / "speeds.json")
 
     @property
@@ -222,10 +223,11 @@ class Session:
                 self.progress.note(f"{outcome.cell.name} failed: {outcome.error}")
             else:
                 fine += 1
-        # Fewer at once than the stage has are slower, which says nothing of it.
-        if whole and fine == len(cells) == stage.together:
+        if whole and fine == len(cells):
             rate = fine * grid.recipe.epochs * self.images(grid) / (time.monotonic() - start)
-            self.speeds.note(grid.model, stage.together, rate)
+            # Fewer at once than the stage has, or one by one, are slower, which says nothing of it.
+            if fine == stage.together and not self._one_by_one:
+                self.speeds.note(grid.model, stage.together, rate)
             self.progress.note(
                 f"{fine} cells of {grid.name}, {rate:.0f} images/s in all, {self.left:.0f} s left"
             )
@@ -253,9 +255,11 @@ class Session:
             self.progress.note(f"{grid.name}: planned {method.max_cycles} cycles, {bits} bits")
 
     def _outcomes(self, work: Work, cells: Sequence[Cell]) -> Iterator[Outcome]:
+        self._one_by_one = False
         if self.captured:
             for outcome in run_group(work, cells, self.progress, self.backend):
                 if outcome.error is not None and NOT_RECORDED in outcome.error:
+                    self._one_by_one = True
                     self.progress.note(f"{outcome.cell.name}: {outcome.error}: by the ordinary loop")
                     yield work(outcome.cell, self.progress)
                 else:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rankfold.nn import learned_step
+from rankfold.nn import fused, learned_step
 from rankfold.nn.fused import fused_passes
 from rankfold.nn.quantisers import Quantiser
 
@@ -37,6 +37,19 @@ def test_they_are_those_of_torch(layout, dtype, monkeypatch):
         assert torch.equal(y, y_fused) and torch.equal(dx, dx_fused)
         assert y.dtype == y_fused.dtype == dtype
         assert torch.allclose(step, step_fused, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_compiled_for_a_large_tensor_serves_small_ones(monkeypatch):
+    """On a GPU a large one comes first; no numbers of theirs are kept."""
+    monkeypatch.setattr(fused, "_LARGE", 1000)
+    fused._seen_large.__wrapped__(torch.bfloat16, torch.float32, torch.device("cpu"), "eager")
+    x, dy = torch.tensor([-1.0, 0.25, 3.0]), torch.tensor([1.0, 2.0, 4.0])
+    scale = torch.tensor(0.5)
+    y = fused.quantised(x, scale, 0, 3, "eager")
+    dx, total = fused.gradients(x, y, dy, scale, 0, 3, backend="eager")
+    assert y.tolist() == [0.0, 0.0, 1.5]
+    assert dx.tolist() == [0.0, 2.0, 0.0]
+    assert total.item() == pytest.approx(2 * (0 - 0.25) + 4 * 1.5)
 
 
 def test_float64_is_left_to_torch():

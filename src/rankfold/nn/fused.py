@@ -111,9 +111,9 @@ def _bounds(low: int, high: int, device: torch.device) -> Tensor:
 def _seen_large(kind: torch.dtype, gradient: torch.dtype, device: torch.device, backend: str) -> None:
     """Let the gradients of tensors of these types be compiled for a large one, before any other is seen.
 
-    Inductor compiles a sum once for all sizes, over as many blocks as suit the size that it sees first. That
-    would be the classifier's, whose gradients come first: one block, and slow for all others. Many blocks do
-    a small tensor no harm.
+    Inductor compiles a sum once for all sizes, over as many blocks as suit the size that it sees first
+    (`torch._inductor.choices`). That would be the classifier's, whose gradients come first: one block, of all
+    that a GPU has. Not measured yet (tests/test_gpu.py shows images/s with and without).
     """
     x = torch.zeros(_LARGE, dtype=kind, device=device)
     dy = torch.zeros(_LARGE, dtype=gradient, device=device)
