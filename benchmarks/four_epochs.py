@@ -241,7 +241,7 @@ def main() -> None:
         found = headlines(points, method)
         if found:
             write_json(options.out / name, headlines_to_json(found))
-            parts.append(f"## What {method} wins\n\n{headline_tables(found, method)}")
+            parts.append(f"## Headlines: {method}\n\n{headline_tables(found, method)}")
     write_text(options.out / "tables.md", "\n\n".join(part.strip() for part in parts) + "\n")
 
 

@@ -78,7 +78,7 @@ def test_all_cells_are_trained_once_and_mapped_for_every_array(finished):
     assert "## The published reading" in text and "| PatDNN, published reading |" in text
     titles = [line for line in text.splitlines() if line.startswith("## ")]
     assert titles[0] == "## All networks: cycles by the best mapping of each layer"
-    won = [f"## What {name} wins" for name in ("low-rank", "row-sparse low-rank", "window")]
+    won = [f"## Headlines: {name}" for name in ("low-rank", "row-sparse low-rank", "window")]
     assert titles[-3:] == won
     every = {point.label for point in average(rows)}
     assert every <= {line.split(" | ")[0].removeprefix("| ") for line in text.splitlines()}

@@ -54,7 +54,7 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
     # Last, as they are the longest: a line for each opponent, array and mapping.
     for method, lines in found.items():
         if lines or method in {point.method for point in points}:
-            sections[f"What {method} wins"] = headline_tables(lines, method)
+            sections[f"Headlines: {method}"] = headline_tables(lines, method)
     parts = [f"# {grid.name}", _how(grid, outcomes, points, rows)]
     for title, text in sections.items():
         if text:
