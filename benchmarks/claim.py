@@ -39,7 +39,7 @@ HEAD = (
     "cycles, best mapping",
     "times the plan's",
     "energy, nJ",
-    "the plan needs",
+    "the plan's energy",
 )
 
 

@@ -90,6 +90,12 @@ def test_all_cells_are_trained_once_and_mapped_for_every_array(finished):
     assert made["recipe"]["epochs"] == 1 and made["versions"]["torch"] and made["device"]
 
 
+def test_where_data_are_wrong_no_folder_is_left(tmp_path, capsys):
+    assert main(["reproduce", "smoke", "--data", str(tmp_path / "no"), "--out", str(tmp_path / "out")]) == 2
+    assert f"data folder {tmp_path / 'no'} does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_done_is_not_done_again(finished, capsys):
     before = {path: path.stat().st_mtime_ns for path in finished.glob("cells/*/*")}
     table = (finished / "cells.csv").read_bytes()

@@ -20,7 +20,7 @@ from rankfold.reproduce.grid import Cell, Grid
 from rankfold.runs.record import device_name, versions
 from rankfold.runs.state import RunNotes
 from rankfold.runs.train import train_network
-from rankfold.training.data import load_images
+from rankfold.training.data import check_source, load_images
 from rankfold.training.device import choose_device
 
 TYPE, VERSION = "rankfold.reproduction", 1
@@ -86,6 +86,9 @@ def reproduce(
         # Monotonic: a clock that is set while cells run must not end the work.
         return budget is None or time.monotonic() - start < budget
 
+    # Where data are wrong no new folder is left, with nothing in it but the marker.
+    if not (out / MARKER).exists():
+        check_source(grid.data, None)
     # Before any cell: the results of two grids in one folder could not be told apart.
     claim(grid, out, device)
     outcomes = {cell: finished(grid, cell, out) for cell in grid.cells}
