@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -50,19 +51,24 @@ def fault_of_capturing(device: torch.device, backend: str | None) -> str | None:
     data = ImageData("random", names, made_up(128), made_up(20), *moments, mirror=True, digest="")
     # As cells are trained: in the precision of the device, and with a teacher.
     recipe = Recipe(epochs=2, batch_size=16, peak_rate=0.02)
-    losses = []
-    for trained in (train, partial(_trained_captured, backend)):
+
+    def loss(trained: Callable[..., History]) -> float:
+        """After the last epoch of a small network that is trained so."""
         model = build("resnet8", 10)
         teacher = Teacher(model, Distillation())
         plan = uniform_plan(trace(model, data.input_size), ArraySpec(32, 32), bits=4)
         quantise_(model, plan, list(data.calibration_batches(64, torch.device("cpu"))))
-        try:
-            losses.append(trained(model, data, recipe, device, teacher=teacher)[-1].train_loss)
-        except Exception as error:  # of torch, its compilers and their imports, of any kind
-            if trained is train:
-                raise OrdinaryLoopError(first_line(error)) from error
-            return first_line(error)
-    known, found = losses
+        return trained(model, data, recipe, device, teacher=teacher)[-1].train_loss
+
+    # Of any kind, as torch, its compilers and their imports fail: what it was is told.
+    try:
+        known = loss(train)
+    except Exception as error:
+        raise OrdinaryLoopError(first_line(error)) from error
+    try:
+        found = loss(partial(_trained_captured, backend))
+    except Exception as error:
+        return first_line(error)
     if abs(found - known) > 0.05 * known:
         return f"a small network has a loss of {found:.4f} by captured steps and of {known:.4f} by others"
     return None

@@ -141,6 +141,9 @@ def of_record(name: str, size: int) -> Trained:
 def row(plan: Trained, other: Trained) -> Sequence[str]:
     """One line of the table."""
     more = plan.energy / other.energy - 1
+    way = "less"
+    if more > 0:
+        way = "more"
     return (
         other.name,
         other.in_percent,
@@ -150,11 +153,12 @@ def row(plan: Trained, other: Trained) -> Sequence[str]:
         f"{other.best:,.0f}",
         f"{other.best / plan.best:.2f}",
         f"{other.energy:,.0f}",
-        f"{100 * abs(more):.0f} % {'more' if more > 0 else 'less'}",
+        f"{100 * abs(more):.0f} % {way}",
     )
 
 
 def main() -> None:
+    """Print a table for each grid."""
     for compared in COMPARED:
         networks = of_grid(compared)
         (plan,) = [one for one in networks if one.name == f"plan, c = {compared.max_cycles}"]
