@@ -14,7 +14,7 @@ from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.plan import Plan
 from rankfold.planning import layer_work, planning_problem, solve_problem
-from rankfold.planning.exact import CYCLES, ENERGY, LOSS, Budget, total
+from rankfold.planning.exact import CYCLES, ENERGY, LOSS, ROUNDING, Budget, total
 from rankfold.planning.exact.quantities import ARRAY_CYCLES
 from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.explain import explained
@@ -113,3 +113,37 @@ def test_why_a_layer_stays_names_what_counts(of_bits):
 def test_bits_cannot_be_chosen_for_a_float_network(model, digits):
     with pytest.raises(InputError, match="layer_bits are chosen instead of the network's bits"):
         planning_problem(model, digits, ARRAY, bits=None, layer_bits=BitChoices((2,), (2,)), images=8)
+
+
+def test_rounding_to_the_networks_bits_counts_in_the_choice(model, digits):
+    """Beside what changed weights lose, which is what plans are predicted to lose, as without it."""
+    budget, kinds = Budget(CYCLES, 0.4, share=True), ["window", "low-rank"]
+    given = {"kinds": kinds, "images": 64}
+    plain = planning_problem(model, digits, ARRAY, budget, **given)
+    problem = planning_problem(model, digits, ARRAY, budget, layer_bits=BitChoices(), **given)
+    shared = 0
+    for layer, other in zip(problem.choices, plain.choices, strict=True):
+        known = {one.entry: one.loss for one in other.candidates}
+        for one in (layer.dense, *layer.candidates):
+            assert (one.entry.weight_bits, one.entry.input_bits) == (
+                other.dense.entry.weight_bits,
+                other.dense.entry.input_bits,
+            )
+            if one.entry in known:
+                assert one.loss - one.rounding == pytest.approx(known[one.entry], abs=1e-9)
+                shared += one.entry.kind.changes_weight
+    assert shared > 5
+    convolutions = problem.dense[:-1]  # the classifier is not planned
+    assert all(one.loss == one.rounding > 0 for one in convolutions)
+    planning = solve_problem(problem)
+    chosen = planning.solution.chosen
+    assert planning.plan.predicted_loss == pytest.approx(total(chosen, LOSS) - total(chosen, ROUNDING))
+    assert not any("keeps its bits" in layer.reason for layer in planning.plan.layers)
+    # By its own ruler no worse than the plan that knows nothing of rounding.
+    other = {one.name: one.kind for one in solve_problem(plain).plan.layers}
+    same = [
+        [one for one in (layer.dense, *layer.candidates) if one.entry.kind == other[layer.name]]
+        for layer in problem.choices
+    ]
+    assert all(same)
+    assert total(chosen, LOSS) <= sum(min(one.loss for one in of_layer) for of_layer in same) + 1e-9

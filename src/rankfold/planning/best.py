@@ -112,7 +112,8 @@ def best_plan(
             `*Budget.parse_all("cycles=40%,energy=600nJ")`.
         bits: of weights and inputs, or (of weights, of inputs); None for float.
         layer_bits: bits that each convolution may have instead, with what rounding is predicted to lose
-            counted in all losses; None: all have `bits`, and losses are those of changed weights alone.
+            counted in all losses; of no bits (`BitChoices()`) all have `bits`, and rounding counts; None: all
+            have `bits`, and losses are those of changed weights alone.
         objective: what shall be small: `loss`, or one of `QUANTITIES` within `max_loss` or `max_drop`; None:
             by the rule above.
         max_loss: the most predicted loss per image, in nats, or as `outputs` says.

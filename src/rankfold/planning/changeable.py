@@ -34,7 +34,7 @@ def with_widths(
     Args:
         slots: the layers.
         model: the network.
-        choices: the bits; None: all keep theirs.
+        choices: the bits; None: all keep theirs, and nobody asks what rounding loses.
         arrays: that costs are counted on; weights must fit into a row of each.
 
     Raises:
@@ -47,13 +47,15 @@ def with_widths(
     modules = dict(model.named_modules())
     left = []
     for slot in slots:
-        slot = replace(slot, why_bits=_why_bits(slot, modules.get(slot.name)))
+        why = _why_bits(slot, modules.get(slot.name))
+        # Where all keep their bits, none needs a reason.
+        slot = replace(slot, why_bits="" if choices.are_own else why)
         weight_bits, input_bits = slot.entry.weight_bits, slot.entry.input_bits
-        if not slot.why_bits and weight_bits is not None and input_bits is not None:
+        if not why and weight_bits is not None and input_bits is not None:
             widths = choices.with_own(weight_bits, input_bits)
             weights = tuple(bits for bits in widths.weights if all(_holds(one, bits) for one in arrays))
             slot = replace(slot, widths=replace(widths, weights=weights))
-            if len(weights) == len(widths.inputs) == 1:
+            if len(weights) == len(widths.inputs) == 1 and not choices.are_own:
                 slot = replace(slot, why_bits="no others were offered that its array holds")
         left.append(slot)
     if all(slot.why_bits for slot in left):

@@ -30,8 +30,8 @@ def with_channels(
     """The layers with the channels of which there may be fewer, in no order yet.
 
     Depthwise convolutions between two layers have as many channels as are left there. Other layers with
-    groups keep theirs, and all do where any may have other bits than its own. A layer in the middle of a
-    chain may read fewer and give fewer.
+    groups keep theirs, and all do where rounding counts. A layer in the middle of a chain may read fewer and
+    give fewer.
 
     Args:
         slots: the layers.

@@ -39,7 +39,7 @@ class KindLosses:
     Attributes:
         kind: it, with all that is chosen on data.
         change: of the weight that it stands for, in nats per image.
-        rounding: what rounding adds, where layers may have other bits.
+        rounding: what rounding adds, where that is counted.
     """
 
     kind: LayerKind
@@ -48,9 +48,13 @@ class KindLosses:
 
     def loss(self, entry: LayerPlan) -> float:
         """Under an entry's bits."""
+        return self.change + self.of_rounding(entry)
+
+    def of_rounding(self, entry: LayerPlan) -> float:
+        """What rounding adds under an entry's bits."""
         if self.rounding is None or entry.weight_bits is None or entry.input_bits is None:
-            return self.change
-        return self.change + self.rounding.of(entry.weight_bits, entry.input_bits)
+            return 0.0
+        return self.rounding.of(entry.weight_bits, entry.input_bits)
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,7 @@ class LayerLosses:
     Args:
         study: the layer.
         sensitivity: of the loss to its weight.
-        rounding: what is known of rounding it; None: all that it may become has its own bits, and what these
-            cost is not counted.
+        rounding: what is known of rounding it; None: what that costs is not counted.
     """
 
     def __init__(

@@ -158,6 +158,10 @@ class _ChoiceFinder:
             found = losses.of(kind)
             for number in numbers:
                 entry = candidates[number].entry
-                settled = replace(entry, kind=found.kind)
-                priced[number] = replace(candidates[number], entry=settled, loss=found.loss(entry))
+                priced[number] = replace(
+                    candidates[number],
+                    entry=replace(entry, kind=found.kind),
+                    loss=found.loss(entry),
+                    rounding=found.of_rounding(entry),
+                )
         return tuple(priced)

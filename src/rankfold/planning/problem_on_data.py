@@ -104,7 +104,8 @@ def planning_problem(
         budgets: the most of any of `planning.exact.QUANTITIES` together; none for the front alone.
         bits: of weights and inputs, or (of weights, of inputs); None for float.
         layer_bits: bits that each convolution may have instead, with what rounding is predicted to lose
-            counted in all losses; None: all have `bits`, and losses are those of changed weights alone.
+            counted in all losses; of no bits (`BitChoices()`) all have `bits`, and rounding counts; None: all
+            have `bits`, and losses are those of changed weights alone.
         objective: what shall be small: `loss`, or one of `QUANTITIES` within a limit of loss or drop; None:
             the cycles where there is such a limit and no budget of them, else the loss.
         max_loss: the most predicted loss per image, in nats, or as `outputs` says.
@@ -180,7 +181,7 @@ def planning_problem(
         hardware=hardware,
         objective=goal,
         trades=traded,
-        comparable=layer_bits is None,
+        comparable=layer_bits is None or layer_bits.are_own,
         data=digest_of(data),
         unit=known.unit,
         outputs=known.outputs,

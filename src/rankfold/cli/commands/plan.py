@@ -67,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=checked(BitChoices.parse),
         metavar="BITS",
         help="let each convolution have other bits: 2-8, or 2,4,8, or weights/inputs 2-8/4,8; losses then "
-        "count what rounding is predicted to cost (default: all have --bits)",
+        "count what rounding is predicted to cost; `own`: they do, and all have --bits (default: all have "
+        "--bits, and rounding is not counted)",
     )
     add_checkpoint(parser)
     add_classes(parser)

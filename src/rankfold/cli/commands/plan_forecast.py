@@ -80,7 +80,8 @@ def _check_drop(options: argparse.Namespace) -> None:
     refuse_given(
         options,
         ["layer_bits"],
-        "accuracies after fine-tuning are learnt where all layers keep --bits; omit {flag}, or "
+        "accuracies after fine-tuning are learnt where all layers keep --bits and rounding is not counted; "
+        "omit {flag}, or "
         "--after-epochs to have --max-drop measured before fine-tuning",
     )
 

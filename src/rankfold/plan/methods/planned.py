@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rankfold.arguments import WHOLE, check_fields
+from rankfold.arguments import TEXT, WHOLE, check_fields
 from rankfold.errors import InputError
 from rankfold.plan.kinds import LayerKind
 from rankfold.plan.methods.method import Method
@@ -14,6 +14,16 @@ from rankfold.workload import ConvShape
 
 MAX_CYCLES = Setting(
     "max_cycles", "c", int, POSITIVE, help="the most cycles per image of a plan", example="5440"
+)
+
+LAYER_BITS = Setting(
+    "layer_bits",
+    "lb",
+    str,
+    {"type": "string", "pattern": "^(own|[2-8][-,2-8]*(/[2-8][-,2-8]*)?)$"},
+    help="bits that each convolution of a plan may have; or `own`, to count what rounding to its own loses",
+    example="own",
+    sign="BITS",
 )
 
 
@@ -26,18 +36,21 @@ class Planned(Method):
 
     Attributes:
         max_cycles: the budget, on the grid's array.
+        layer_bits: bits that each convolution may have, or `own` where it keeps its bits and rounding counts
+            (`rankfold plan --layer-bits`); None: it keeps them, and rounding does not count.
     """
 
     name: ClassVar[str] = "planned"
     title: ClassVar[str] = "plan"
     help: ClassVar[str] = "the best plan under a budget of cycles"
-    settings: ClassVar[tuple[Setting, ...]] = (MAX_CYCLES,)
+    settings: ClassVar[tuple[Setting, ...]] = (MAX_CYCLES, LAYER_BITS)
     in_grids_alone: ClassVar[bool] = True
 
     max_cycles: int
+    layer_bits: str | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, max_cycles=WHOLE)
+        check_fields(self, max_cycles=WHOLE, layer_bits=TEXT.or_none)
         if self.max_cycles < 1:
             raise InputError(f"max_cycles (={self.max_cycles}) must be 1 or more")
 

@@ -43,7 +43,7 @@ class LayerSlot:
         given: the channels that it gives, where only one layer reads them and there may be fewer.
         read: the channels that it alone reads, likewise.
         kinds: labels of the kinds that it may become beside dense; None: all that there are.
-        widths: bits that it may have, its own among them; None: its own alone.
+        widths: bits that it may have, its own among them; None: its own alone, and rounding does not count.
         why_bits: why it keeps its bits where other layers may have others, in words.
     """
 

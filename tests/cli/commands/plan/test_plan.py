@@ -147,7 +147,8 @@ def test_nothing_but_json_on_standard_output(weights, tmp_path, monkeypatch, cap
         ),
         (
             ["--max-drop", "1", "--after-epochs", "4", "--layer-bits", "3,4"],
-            "accuracies after fine-tuning are learnt where all layers keep --bits; omit --layer-bits, or",
+            "accuracies after fine-tuning are learnt where all layers keep --bits and rounding is not "
+            "counted; omit --layer-bits, or",
         ),
         (
             ["--max-drop", "1", "--after-epochs", "4"],
