@@ -14,7 +14,7 @@ from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.plan import Plan
 from rankfold.planning import layer_work, planning_problem, solve_problem
-from rankfold.planning.exact import CYCLES, ENERGY, LOSS, ROUNDING, Budget, total
+from rankfold.planning.exact import CYCLES, ENERGY, LOSS, Budget, total
 from rankfold.planning.exact.quantities import ARRAY_CYCLES
 from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.explain import explained
@@ -116,34 +116,51 @@ def test_bits_cannot_be_chosen_for_a_float_network(model, digits):
 
 
 def test_rounding_to_the_networks_bits_counts_in_the_choice(model, digits):
-    """Beside what changed weights lose, which is what plans are predicted to lose, as without it."""
-    budget, kinds = Budget(CYCLES, 0.4, share=True), ["window", "low-rank"]
-    given = {"kinds": kinds, "images": 64}
+    """Beside what changed weights lose, and as with bits to choose; pairs of matrices are rounded twice."""
+    budget, given = Budget(CYCLES, 0.4, share=True), {"kinds": ["window", "low-rank"], "images": 64}
     plain = planning_problem(model, digits, ARRAY, budget, **given)
-    problem = planning_problem(model, digits, ARRAY, budget, layer_bits=BitChoices(), **given)
-    shared = 0
-    for layer, other in zip(problem.choices, plain.choices, strict=True):
-        known = {one.entry: one.loss for one in other.candidates}
+    counted = planning_problem(model, digits, ARRAY, budget, count_rounding=True, **given)
+    chosen = planning_problem(
+        model, digits, ARRAY, budget, layer_bits=BitChoices((4, 8), (4, 8)), count_rounding=True, **given
+    )
+    of_rounding = {}
+    for layer, other, wider in zip(counted.choices, plain.choices, chosen.choices, strict=True):
+        without = {one.entry: one.loss for one in other.candidates}
+        among_others = {one.entry: one.loss for one in wider.candidates}
+        bits = other.dense.entry.weight_bits, other.dense.entry.input_bits
         for one in (layer.dense, *layer.candidates):
-            assert (one.entry.weight_bits, one.entry.input_bits) == (
-                other.dense.entry.weight_bits,
-                other.dense.entry.input_bits,
-            )
-            if one.entry in known:
-                assert one.loss - one.rounding == pytest.approx(known[one.entry], abs=1e-9)
-                shared += one.entry.kind.changes_weight
-    assert shared > 5
-    convolutions = problem.dense[:-1]  # the classifier is not planned
-    assert all(one.loss == one.rounding > 0 for one in convolutions)
-    planning = solve_problem(problem)
-    chosen = planning.solution.chosen
-    assert planning.plan.predicted_loss == pytest.approx(total(chosen, LOSS) - total(chosen, ROUNDING))
+            assert (one.entry.weight_bits, one.entry.input_bits) == bits
+            if one.entry in without:
+                of_rounding[one.entry] = one.loss - without[one.entry]
+            if one.entry in among_others:
+                assert one.loss == pytest.approx(among_others[one.entry])
+    of_kinds = {len(surgery_of(entry.kind).parts(entry)): [] for entry in of_rounding}
+    for entry, lost in of_rounding.items():
+        if entry.kind.changes_weight:
+            assert lost > 0
+            of_kinds[len(surgery_of(entry.kind).parts(entry))].append(lost)
+    assert np.mean(of_kinds[2]) > np.mean(of_kinds[1])
+    assert all(one.loss > 0 for one in counted.dense[:-1])  # the classifier is not planned
+    planning = solve_problem(counted)
+    assert planning.plan.prediction is None
     assert not any("keeps its bits" in layer.reason for layer in planning.plan.layers)
     # By its own ruler no worse than the plan that knows nothing of rounding.
     other = {one.name: one.kind for one in solve_problem(plain).plan.layers}
     same = [
-        [one for one in (layer.dense, *layer.candidates) if one.entry.kind == other[layer.name]]
-        for layer in problem.choices
+        [one.loss for one in (layer.dense, *layer.candidates) if one.entry.kind == other[layer.name]]
+        for layer in counted.choices
     ]
     assert all(same)
-    assert total(chosen, LOSS) <= sum(min(one.loss for one in of_layer) for of_layer in same) + 1e-9
+    assert planning.solution.total(LOSS) <= sum(map(min, same)) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("bits", "words"),
+    [
+        (None, "count_rounding counts nothing, as no plain convolution has bits; give the network bits"),
+        (1, "what rounding loses is predicted for 2 to 8 bits, and it has 1 of weights and 1 of inputs"),
+    ],
+)
+def test_rounding_that_is_not_predicted_is_not_counted(model, digits, bits, words):
+    with pytest.raises(InputError, match=words):
+        planning_problem(model, digits, ARRAY, bits=bits, count_rounding=True, images=8)

@@ -82,6 +82,7 @@ def best_plan(
     *budgets: Budget,
     bits: Bits = 4,
     layer_bits: BitChoices | None = None,
+    count_rounding: bool = False,
     objective: str | None = None,
     max_loss: float | None = None,
     max_drop: float | None = None,
@@ -112,8 +113,10 @@ def best_plan(
             `*Budget.parse_all("cycles=40%,energy=600nJ")`.
         bits: of weights and inputs, or (of weights, of inputs); None for float.
         layer_bits: bits that each convolution may have instead, with what rounding is predicted to lose
-            counted in all losses; of no bits (`BitChoices()`) all have `bits`, and rounding counts; None: all
-            have `bits`, and losses are those of changed weights alone.
+            counted in all losses; None: all have `bits`.
+        count_rounding: whether losses count what rounding convolutions to `bits` is predicted to lose, as
+            with `layer_bits`; then no layer is trimmed, and the plan has no prediction. False: they are those
+            of changed weights alone.
         objective: what shall be small: `loss`, or one of `QUANTITIES` within `max_loss` or `max_drop`; None:
             by the rule above.
         max_loss: the most predicted loss per image, in nats, or as `outputs` says.
@@ -148,6 +151,7 @@ def best_plan(
         *budgets,
         bits=bits,
         layer_bits=layer_bits,
+        count_rounding=count_rounding,
         objective=objective,
         max_loss=max_loss,
         max_drop=max_drop,

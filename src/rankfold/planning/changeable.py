@@ -12,7 +12,7 @@ from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_cover import AnyWindow
 from rankfold.planning.exact.slots import LayerSlot, dense_network
-from rankfold.planning.exact.widths import BitChoices
+from rankfold.planning.exact.widths import NARROWEST, WIDEST, BitChoices
 from rankfold.planning.kinds import windows_computed
 from rankfold.surgery.by_weights import called_as_functions
 from rankfold.workload import Network
@@ -34,7 +34,7 @@ def with_widths(
     Args:
         slots: the layers.
         model: the network.
-        choices: the bits; None: all keep theirs, and nobody asks what rounding loses.
+        choices: the bits; None: all keep theirs.
         arrays: that costs are counted on; weights must fit into a row of each.
 
     Raises:
@@ -47,20 +47,49 @@ def with_widths(
     modules = dict(model.named_modules())
     left = []
     for slot in slots:
-        why = _why_bits(slot, modules.get(slot.name))
-        # Where all keep their bits, none needs a reason.
-        slot = replace(slot, why_bits="" if choices.are_own else why)
+        slot = replace(slot, why_bits=_why_bits(slot, modules.get(slot.name)))
         weight_bits, input_bits = slot.entry.weight_bits, slot.entry.input_bits
-        if not why and weight_bits is not None and input_bits is not None:
+        if not slot.why_bits and weight_bits is not None and input_bits is not None:
             widths = choices.with_own(weight_bits, input_bits)
             weights = tuple(bits for bits in widths.weights if all(_holds(one, bits) for one in arrays))
             slot = replace(slot, widths=replace(widths, weights=weights))
-            if len(weights) == len(widths.inputs) == 1 and not choices.are_own:
+            if len(weights) == len(widths.inputs) == 1:
                 slot = replace(slot, why_bits="no others were offered that its array holds")
         left.append(slot)
     if all(slot.why_bits for slot in left):
         why = "; ".join(dict.fromkeys(slot.why_bits for slot in left))
         raise InputError(f"layer_bits change no layer, as all keep their bits: {why}; omit them")
+    return tuple(left)
+
+
+def with_counted_rounding(slots: Sequence[LayerSlot], model: nn.Module) -> tuple[LayerSlot, ...]:
+    """The slots with their own bits as the only choice of convolutions, so that what rounding to them loses
+    counts.
+
+    Args:
+        slots: the layers.
+        model: the network.
+
+    Raises:
+        InputError: there is no layer of which that is predicted.
+    """
+    modules = dict(model.named_modules())
+    left = []
+    for slot in slots:
+        weight_bits, input_bits = slot.entry.weight_bits, slot.entry.input_bits
+        if weight_bits is not None and input_bits is not None and not _why_bits(slot, modules.get(slot.name)):
+            if min(weight_bits, input_bits) < NARROWEST:
+                raise InputError(
+                    f"layer {slot.name}: what rounding loses is predicted for {NARROWEST} to {WIDEST} bits, "
+                    f"and it has {weight_bits} of weights and {input_bits} of inputs; omit count_rounding"
+                )
+            slot = replace(slot, widths=BitChoices((weight_bits,), (input_bits,)))
+        left.append(slot)
+    if all(slot.widths is None for slot in left):
+        raise InputError(
+            "count_rounding counts nothing, as no plain convolution has bits; give the network bits, or omit "
+            "it"
+        )
     return tuple(left)
 
 

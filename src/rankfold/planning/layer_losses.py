@@ -48,13 +48,9 @@ class KindLosses:
 
     def loss(self, entry: LayerPlan) -> float:
         """Under an entry's bits."""
-        return self.change + self.of_rounding(entry)
-
-    def of_rounding(self, entry: LayerPlan) -> float:
-        """What rounding adds under an entry's bits."""
         if self.rounding is None or entry.weight_bits is None or entry.input_bits is None:
-            return 0.0
-        return self.rounding.of(entry.weight_bits, entry.input_bits)
+            return self.change
+        return self.change + self.rounding.of(entry.weight_bits, entry.input_bits)
 
 
 @dataclass(frozen=True)

@@ -158,10 +158,6 @@ class _ChoiceFinder:
             found = losses.of(kind)
             for number in numbers:
                 entry = candidates[number].entry
-                priced[number] = replace(
-                    candidates[number],
-                    entry=replace(entry, kind=found.kind),
-                    loss=found.loss(entry),
-                    rounding=found.of_rounding(entry),
-                )
+                settled = replace(entry, kind=found.kind)
+                priced[number] = replace(candidates[number], entry=settled, loss=found.loss(entry))
         return tuple(priced)

@@ -18,7 +18,6 @@ from rankfold.planning.accuracy import PlanAccuracy
 from rankfold.planning.exact import (
     CYCLES,
     LOSS,
-    ROUNDING,
     Candidate,
     Front,
     LayerChoices,
@@ -51,8 +50,8 @@ class PlanningProblem:
         objective: what shall be small: the loss, or one of `QUANTITIES`; None: as usual.
         trades: what fronts trade for predicted loss, one or two of `QUANTITIES`.
         hardware: what else plans are for, beside their array; None: nothing else was said.
-        comparable: whether layers keep their bits, so that what changed weights lose can be held against
-            other plans.
+        comparable: whether losses are those of plans of other problems: of changed weights, and not of
+            rounding.
         data: digest of the data set; None: of batches that nothing names.
         unit: of the predicted losses: `nats`, or `relative squared error` of outputs that are no scores.
         outputs: what the network's outputs were taken for, such as `scores`.
@@ -135,9 +134,7 @@ class PlanningProblem:
         plan = Plan.of(self.network, self.hardware or self.array, layers)
         if not self.comparable:
             return plan
-        # Of changed weights alone, whether rounding was counted in the choice or not.
-        lost = total(chosen, LOSS) - total(chosen, ROUNDING)
-        return plan.predicting(max(lost, 0.0), self._weights, self.data, self.unit)
+        return plan.predicting(total(chosen, LOSS), self._weights, self.data, self.unit)
 
     @cached_property
     def _weights(self) -> str:

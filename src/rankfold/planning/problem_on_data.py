@@ -20,7 +20,12 @@ from rankfold.mapping import ArraySpec
 from rankfold.models.device import MODEL, device_of
 from rankfold.plan.uniform import Bits
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy, agreement
-from rankfold.planning.changeable import open_slots, windows_of, with_widths
+from rankfold.planning.changeable import (
+    open_slots,
+    windows_of,
+    with_counted_rounding,
+    with_widths,
+)
 from rankfold.planning.channels import in_order, with_channels
 from rankfold.planning.choices import layer_choices
 from rankfold.planning.data import PlanningData, default_images, digest_of, planning_data
@@ -61,6 +66,7 @@ PLANNING_ARGUMENTS = {
     "outputs": OUTPUTS,
     "pointwise": SWITCH,
     "layer_bits": CHOICES.or_none,
+    "count_rounding": SWITCH,
     "network": NETWORK.or_none,
     "progress": PROGRESS,
     "table": Wanted("a ComponentTable (load_table)", ComponentTable, optional=True),
@@ -75,6 +81,7 @@ def planning_problem(
     *budgets: Budget,
     bits: Bits = 4,
     layer_bits: BitChoices | None = None,
+    count_rounding: bool = False,
     objective: str | None = None,
     max_loss: float | None = None,
     max_drop: float | None = None,
@@ -104,8 +111,10 @@ def planning_problem(
         budgets: the most of any of `planning.exact.QUANTITIES` together; none for the front alone.
         bits: of weights and inputs, or (of weights, of inputs); None for float.
         layer_bits: bits that each convolution may have instead, with what rounding is predicted to lose
-            counted in all losses; of no bits (`BitChoices()`) all have `bits`, and rounding counts; None: all
-            have `bits`, and losses are those of changed weights alone.
+            counted in all losses; None: all have `bits`.
+        count_rounding: whether losses count what rounding convolutions to `bits` is predicted to lose, as
+            with `layer_bits`; then no layer is trimmed, and the plan has no prediction. False: they are those
+            of changed weights alone.
         objective: what shall be small: `loss`, or one of `QUANTITIES` within a limit of loss or drop; None:
             the cycles where there is such a limit and no budget of them, else the loss.
         max_loss: the most predicted loss per image, in nats, or as `outputs` says.
@@ -163,6 +172,8 @@ def planning_problem(
     slots = open_slots(all_slots, network, model, _spec(array), chosen)
     costing = _costing(network, array, slots, table, linear=linear)
     slots = with_widths(slots, model, layer_bits, (_spec(array), costing.precise.array))
+    if count_rounding and layer_bits is None:
+        slots = with_counted_rounding(slots, model)
     calibration = samples.calibration(images, seed)
     slots, bypasses = _among_others(slots, model, calibration)
     known = _calibrated(
@@ -181,7 +192,7 @@ def planning_problem(
         hardware=hardware,
         objective=goal,
         trades=traded,
-        comparable=layer_bits is None or layer_bits.are_own,
+        comparable=layer_bits is None and not count_rounding,
         data=digest_of(data),
         unit=known.unit,
         outputs=known.outputs,

@@ -15,7 +15,6 @@ from rankfold.plan.methods import Planned
 from rankfold.plan.uniform import Bits, widths
 from rankfold.planning import best_plan
 from rankfold.planning.exact import CYCLES, Budget
-from rankfold.planning.exact.widths import BitChoices
 from rankfold.progress import Progress
 from rankfold.records.typed import read_typed, write_typed
 from rankfold.runs.baseline import weights_digest
@@ -67,7 +66,7 @@ def planned(
         array,
         Budget(CYCLES, method.max_cycles),
         bits=bits,
-        layer_bits=None if method.layer_bits is None else BitChoices.parse(method.layer_bits),
+        count_rounding=method.rounding is not None,
         network=network,
         progress=progress,
     )
@@ -81,8 +80,8 @@ def planned(
 def plan_path(method: Planned, bits: Bits, out: Path) -> Path:
     """Where the grid in a folder keeps the plan, once it is made."""
     name = f"c{method.max_cycles}-{_in_letters(bits)}"
-    if method.layer_bits is not None:
-        name += "-" + method.layer_bits.replace("/", "x")
+    if method.rounding is not None:
+        name += f"-rounding-{method.rounding}"
     return out / FOLDER / f"{name}.plan.json"
 
 

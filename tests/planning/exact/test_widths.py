@@ -39,10 +39,3 @@ def test_widths_out_of_range():
 
 def test_a_layers_own_bits_are_among_them():
     assert BitChoices((2, 4), (3,)).with_own(8, 4) == BitChoices((2, 4, 8), (3, 4))
-
-
-def test_own_bits_are_no_choice():
-    own = BitChoices.parse("own")
-    assert own == BitChoices() and own.are_own
-    assert own.with_own(8, 4) == BitChoices((8,), (4,))
-    assert not BitChoices((4,), (4,)).are_own

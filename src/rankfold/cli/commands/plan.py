@@ -67,8 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=checked(BitChoices.parse),
         metavar="BITS",
         help="let each convolution have other bits: 2-8, or 2,4,8, or weights/inputs 2-8/4,8; losses then "
-        "count what rounding is predicted to cost; `own`: they do, and all have --bits (default: all have "
-        "--bits, and rounding is not counted)",
+        "count what rounding is predicted to cost (default: all have --bits)",
+    )
+    parser.add_argument(
+        "--count-rounding",
+        action="store_true",
+        help="let losses count what rounding to --bits is predicted to cost, as with --layer-bits; then no "
+        "layer is trimmed, and no accuracy after fine-tuning is foreseen",
     )
     add_checkpoint(parser)
     add_classes(parser)

@@ -43,6 +43,7 @@ OF_THE_LOSS = (
     "max_loss",
     "outputs",
     "layer_bits",
+    "count_rounding",
     "ray",
     "after_epochs",
     "no_distil",

@@ -79,10 +79,9 @@ def _check_drop(options: argparse.Namespace) -> None:
         )
     refuse_given(
         options,
-        ["layer_bits"],
+        ["layer_bits", "count_rounding"],
         "accuracies after fine-tuning are learnt where all layers keep --bits and rounding is not counted; "
-        "omit {flag}, or "
-        "--after-epochs to have --max-drop measured before fine-tuning",
+        "omit {flag}, or --after-epochs to have --max-drop measured before fine-tuning",
     )
 
 

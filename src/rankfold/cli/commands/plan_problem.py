@@ -103,6 +103,7 @@ def problem_of(
         *budgets,
         **shallow(asked),
         layer_bits=options.layer_bits,
+        count_rounding=options.count_rounding,
         objective=summed_objective(options),
         outputs=options.outputs,
         pointwise=options.pointwise,
@@ -162,6 +163,10 @@ def _checked(options: argparse.Namespace, budgets: tuple[Budget, ...]) -> _Asked
     if options.layer_bits is not None and bits is None:
         raise InputError(
             "--layer-bits are chosen instead of the network's bits; give it bits, too, such as --bits 4"
+        )
+    if options.count_rounding and bits is None:
+        raise InputError(
+            "--count-rounding counts what rounding to --bits loses; give the network bits, such as --bits 4"
         )
     return _Asked(
         metric=metric,

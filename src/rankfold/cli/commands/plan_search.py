@@ -92,7 +92,16 @@ def search_options(options: argparse.Namespace, noise: NonIdealities) -> SearchO
     # The search has two goals; a limit on anything else is for the exact planner.
     refuse_given(
         options,
-        ("max_arrays", "max_energy", "budget", "objective", "max_loss", "front", "layer_bits"),
+        (
+            "max_arrays",
+            "max_energy",
+            "budget",
+            "objective",
+            "max_loss",
+            "front",
+            "layer_bits",
+            "count_rounding",
+        ),
         "a search trades accuracy for cycles; omit {flag}",
     )
     if options.study is not None:

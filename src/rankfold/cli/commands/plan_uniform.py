@@ -26,6 +26,7 @@ OF_THE_DATA = (
     "outputs",
     "max_loss",
     "layer_bits",
+    "count_rounding",
     "ray",
     "after_epochs",
     "no_distil",

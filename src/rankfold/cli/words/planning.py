@@ -8,7 +8,7 @@ from typing import Any
 
 from rankfold.calibration.outputs import SCORES
 from rankfold.planning import Planning
-from rankfold.planning.exact import ARRAYS, CYCLES, LOSS, QUANTITIES, ROUNDING, Candidate, in_units, total
+from rankfold.planning.exact import ARRAYS, CYCLES, LOSS, QUANTITIES, Candidate, in_units, total
 from rankfold.planning.exact.candidate import bits_in_letters
 from rankfold.planning.exact.quantities import KNOWN, spoken
 from rankfold.planning.explain import why_it_stays
@@ -80,8 +80,6 @@ def totals(planning: Planning) -> str:
             f"{what}{in_units(quantity, before)} dense -> {in_units(quantity, after)} ({', '.join(words)})"
         )
     lost = f"predicted loss +{solution.total(LOSS):.4f} {planning.unit} before fine-tuning"
-    if solution.total(ROUNDING) > 0:
-        lost += f", {solution.total(ROUNDING):.4f} of it by rounding"
     if LOSS in planning.budgets:
         lost += f" (at most {planning.budgets[LOSS]:g})"
     lines.append(f"{lost}; {_proof(planning)}")
@@ -141,7 +139,6 @@ def planning_to_json(planning: Planning) -> dict[str, Any]:
             "planned": {quantity: _amount(solution.chosen, quantity) for quantity in counted},
             "budgets": dict(planning.budgets),
             "predicted_loss": solution.total(LOSS),
-            "of_rounding": solution.total(ROUNDING),
             "loss_unit": planning.unit,
             "outputs": planning.outputs,
             "goal": solution.goal,

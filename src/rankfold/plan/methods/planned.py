@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rankfold.arguments import TEXT, WHOLE, check_fields
+from rankfold.arguments import WHOLE, check_fields, shown
 from rankfold.errors import InputError
 from rankfold.plan.kinds import LayerKind
 from rankfold.plan.methods.method import Method
@@ -16,14 +16,15 @@ MAX_CYCLES = Setting(
     "max_cycles", "c", int, POSITIVE, help="the most cycles per image of a plan", example="5440"
 )
 
-LAYER_BITS = Setting(
-    "layer_bits",
-    "lb",
+COUNTED = "counted"
+ROUNDING = Setting(
+    "rounding",
+    "rounding",
     str,
-    {"type": "string", "pattern": "^(own|[2-8][-,2-8]*(/[2-8][-,2-8]*)?)$"},
-    help="bits that each convolution of a plan may have; or `own`, to count what rounding to its own loses",
-    example="own",
-    sign="BITS",
+    {"enum": [COUNTED]},
+    help="`counted`: a plan's losses count what rounding to its bits is predicted to lose",
+    example=COUNTED,
+    sign="WORD",
 )
 
 
@@ -36,23 +37,25 @@ class Planned(Method):
 
     Attributes:
         max_cycles: the budget, on the grid's array.
-        layer_bits: bits that each convolution may have, or `own` where it keeps its bits and rounding counts
-            (`rankfold plan --layer-bits`); None: it keeps them, and rounding does not count.
+        rounding: `counted` where losses count what rounding is predicted to lose (`rankfold plan
+            --count-rounding`); None: they are those of changed weights alone.
     """
 
     name: ClassVar[str] = "planned"
     title: ClassVar[str] = "plan"
     help: ClassVar[str] = "the best plan under a budget of cycles"
-    settings: ClassVar[tuple[Setting, ...]] = (MAX_CYCLES, LAYER_BITS)
+    settings: ClassVar[tuple[Setting, ...]] = (MAX_CYCLES, ROUNDING)
     in_grids_alone: ClassVar[bool] = True
 
     max_cycles: int
-    layer_bits: str | None = None
+    rounding: str | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, max_cycles=WHOLE, layer_bits=TEXT.or_none)
+        check_fields(self, max_cycles=WHOLE)
         if self.max_cycles < 1:
             raise InputError(f"max_cycles (={self.max_cycles}) must be 1 or more")
+        if self.rounding not in (None, COUNTED):
+            raise InputError(f"rounding (={shown(self.rounding)}) must be `{COUNTED}`, or not be given")
 
     def layer(self, shape: ConvShape) -> tuple[LayerKind, str]:
         """Refused: what becomes of a layer depends on the others."""

@@ -1,7 +1,7 @@
 """What every layer becomes under a budget: candidates with their costs, the exact choice, the whole front."""
 
 from rankfold.planning.exact.budget import Budget
-from rankfold.planning.exact.candidate import LOSS, ROUNDING, Candidate, LayerChoices, is_largest, total
+from rankfold.planning.exact.candidate import LOSS, Candidate, LayerChoices, is_largest, total
 from rankfold.planning.exact.dominance import (
     cheaper_than_lossless,
     pareto,
@@ -38,7 +38,6 @@ __all__ = [
     "LATENCY",
     "LOSS",
     "QUANTITIES",
-    "ROUNDING",
     "USUAL",
     "WEIGHTS",
     "Budget",

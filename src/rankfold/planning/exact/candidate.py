@@ -13,7 +13,6 @@ from rankfold.workload import ConvShape
 
 # Not a cost: nothing is saved by losing more. Limits may be on it, too.
 LOSS = "loss"
-ROUNDING = "rounding"  # a part of it
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,6 @@ class Candidate:
         area: mm2 of its arrays with their converters.
         channels: how many of its input channels it reads, the first ones of that order; None: all.
         needs: what has to be true of another layer where this is chosen; None: nothing.
-        rounding: what of the loss is that of rounding; 0 where that is not counted.
     """
 
     entry: LayerPlan
@@ -66,7 +64,6 @@ class Candidate:
     area: float | None = None
     channels: int | None = None
     needs: Need | None = None
-    rounding: float = 0.0
 
     @property
     def idle(self) -> bool:
@@ -83,7 +80,7 @@ class Candidate:
         return math.inf if self.channels is None else self.channels
 
     def cost(self, quantity: str) -> float:
-        """The amount of one of `QUANTITIES`, or the loss, or what of it is that of rounding.
+        """The amount of one of `QUANTITIES`, or the loss.
 
         Raises:
             InputError: it was not counted.

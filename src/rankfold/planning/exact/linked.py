@@ -42,7 +42,7 @@ def with_dependents(choices: Sequence[LayerChoices], behind: Mapping[str, str]) 
         # What loses nothing by itself needs no condition.
         loses = bool(idle) and idle[0].loss > 0
         if other is not None and loses and any(one.idle for one in other.candidates):
-            dependent = replace(idle[0], loss=0.0, rounding=0.0, needs=Need(other.name))
+            dependent = replace(idle[0], loss=0.0, needs=Need(other.name))
             layer = replace(layer, candidates=(*layer.candidates, dependent))
         found.append(layer)
     return tuple(found)

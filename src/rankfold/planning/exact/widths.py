@@ -10,14 +10,12 @@ from rankfold.errors import InputError
 
 NARROWEST, WIDEST = 2, 8
 PART = re.compile(r"([0-9])(?:-([0-9]))?")
-OWN = "own"
-FORM = "widths from 2 to 8, such as 2-8 or 2,4,8, or weights/inputs: 2-8/4,8, or `own`"
+FORM = "widths from 2 to 8, such as 2-8 or 2,4,8, or weights/inputs: 2-8/4,8"
 
 
 @dataclass(frozen=True)
 class BitChoices:
-    """Bits that each layer may have; where neither weights nor inputs have any, each keeps its own, and what
-    rounding to these loses is counted.
+    """Bits that each layer may have.
 
     Attributes:
         weights: bits of weights, 2 to 8, rising.
@@ -25,34 +23,25 @@ class BitChoices:
             -1 and +1, have no zero, which most weights and inputs are near to.
     """
 
-    weights: tuple[int, ...] = ()
-    inputs: tuple[int, ...] = ()
+    weights: tuple[int, ...]
+    inputs: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if self.are_own:
-            return
         for name in ("weights", "inputs"):
             object.__setattr__(self, name, _checked(name, getattr(self, name)))  # it is frozen
 
     @classmethod
     def parse(cls, text: str) -> BitChoices:
-        """Read `2-8`, `2,4,8`, or `2-8/4,8` where weights and inputs have different choices; or `own`.
+        """Read `2-8`, `2,4,8`, or `2-8/4,8` where weights and inputs have different choices.
 
         Raises:
             InputError: it is none of these.
         """
         TEXT.check("layer bits", text)
-        if text == OWN:
-            return cls()
         weights, slash, inputs = text.partition("/")
         if not slash:
             inputs = weights
         return cls(_parsed(weights, text), _parsed(inputs, text))
-
-    @property
-    def are_own(self) -> bool:
-        """Whether layers keep their bits."""
-        return self.weights == self.inputs == ()
 
     def with_own(self, weight_bits: int, input_bits: int) -> BitChoices:
         """These, and the widths that a layer has already."""

@@ -151,13 +151,7 @@ class ChipCosts:
         moved = replace(candidate, entry=entry)
         if not linear:
             counted = self._costing.candidate(entry, (ENERGY,))
-            moved = replace(
-                counted,
-                loss=candidate.loss,
-                channels=candidate.channels,
-                needs=candidate.needs,
-                rounding=candidate.rounding,
-            )
+            moved = replace(counted, loss=candidate.loss, channels=candidate.channels, needs=candidate.needs)
         return _priced(self._costing, self.chip, moved, linear)
 
     def _loads_of(self, candidates: Sequence[Candidate]) -> Loads:

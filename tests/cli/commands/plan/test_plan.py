@@ -151,6 +151,14 @@ def test_nothing_but_json_on_standard_output(weights, tmp_path, monkeypatch, cap
             "counted; omit --layer-bits, or",
         ),
         (
+            ["--max-drop", "1", "--after-epochs", "4", "--count-rounding"],
+            "rounding is not counted; omit --count-rounding, or --after-epochs to have --max-drop measured",
+        ),
+        (
+            ["--max-cycles", "50%", "--count-rounding", "--bits", "float"],
+            "--count-rounding counts what rounding to --bits loses; give the network bits, such as --bits 4",
+        ),
+        (
             ["--max-drop", "1", "--after-epochs", "4"],
             "(4/4 8/8) is not learnt: 0 plans trained so are known (0 by labels alone), and at least 9 are",
         ),
