@@ -54,7 +54,7 @@ class Compared:
 
 
 COMPARED = (
-    Compared("resnet20-cifar10-six-epochs", 64, "plan, c = 4800, rounding = counted", beside="dense-2-bits"),
+    Compared("resnet20-cifar10-six-epochs", 64, "plan, c = 5440", beside="dense-2-bits"),
     Compared("wrn16-4-cifar100-one-epoch", 128, "plan, c = 8832"),
 )
 

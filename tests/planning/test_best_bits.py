@@ -120,10 +120,8 @@ def test_rounding_to_the_networks_bits_counts_in_the_choice(model, digits):
     budget, given = Budget(CYCLES, 0.4, share=True), {"kinds": ["window", "low-rank"], "images": 64}
     plain = planning_problem(model, digits, ARRAY, budget, **given)
     counted = planning_problem(model, digits, ARRAY, budget, count_rounding=True, **given)
-    chosen = planning_problem(
-        model, digits, ARRAY, budget, layer_bits=BitChoices((4, 8), (4, 8)), count_rounding=True, **given
-    )
-    of_rounding = {}
+    chosen = planning_problem(model, digits, ARRAY, budget, layer_bits=BitChoices((3,), (3,)), **given)
+    of_rounding, matched = {}, 0
     for layer, other, wider in zip(counted.choices, plain.choices, chosen.choices, strict=True):
         without = {one.entry: one.loss for one in other.candidates}
         among_others = {one.entry: one.loss for one in wider.candidates}
@@ -134,6 +132,8 @@ def test_rounding_to_the_networks_bits_counts_in_the_choice(model, digits):
                 of_rounding[one.entry] = one.loss - without[one.entry]
             if one.entry in among_others:
                 assert one.loss == pytest.approx(among_others[one.entry])
+                matched += one.entry.kind.changes_weight
+    assert matched > 3
     of_kinds = {len(surgery_of(entry.kind).parts(entry)): [] for entry in of_rounding}
     for entry, lost in of_rounding.items():
         if entry.kind.changes_weight:
@@ -150,7 +150,7 @@ def test_rounding_to_the_networks_bits_counts_in_the_choice(model, digits):
         [one.loss for one in (layer.dense, *layer.candidates) if one.entry.kind == other[layer.name]]
         for layer in counted.choices
     ]
-    assert all(same)
+    assert all(same)  # of what that plan chose, nothing was dropped here
     assert planning.solution.total(LOSS) <= sum(map(min, same)) + 1e-9
 
 

@@ -162,22 +162,43 @@ def test_a_plan_of_other_data_or_weights_is_refused(done, tmp_path):
         again(data)
 
 
-@pytest.mark.parametrize(("bits", "name"), [((4, 8), "c300-b4x8"), ((4, 4), "c300-b4"), (None, "c300-float")])
-def test_plans_are_named_by_their_bits(bits, name, done, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("bits", "rounding", "name"),
+    [
+        ((4, 8), None, "c300-b4x8"),
+        ((4, 4), None, "c300-b4"),
+        ((4, 4), "counted", "c300-b4-rounding-counted"),
+        (None, None, "c300-float"),
+    ],
+)
+def test_plans_are_named_by_their_bits_and_whether_rounding_counts(
+    bits, rounding, name, done, tmp_path, monkeypatch
+):
     grid = load_grid(str(done / "mine.yaml"))
     data, model = load_images("digits"), load_model("resnet8", 10, 1, 0)
     network = traced(model, data, "resnet8")
     made = uniform_plan(network, grid.array, bits=bits)
-    monkeypatch.setattr(planned, "best_plan", lambda *given, **named: SimpleNamespace(plan=made))
+    asked = []
+
+    def best_plan(*given, count_rounding, **named):
+        asked.append(count_rounding)
+        return SimpleNamespace(plan=made)
+
+    monkeypatch.setattr(planned, "best_plan", best_plan)
+    method = Planned(max_cycles=300, rounding=rounding)
     for _ in range(2):  # made, and read
-        plan = planned.planned(
-            Planned(max_cycles=300), model, data, network, grid.array, bits=bits, out=tmp_path, device=CPU
-        )
+        plan = planned.planned(method, model, data, network, grid.array, bits=bits, out=tmp_path, device=CPU)
         assert plan == made
+    assert asked == [rounding is not None]
     assert sorted(path.name for path in (tmp_path / "plans").iterdir()) == [
         f"{name}.origin.json",
         f"{name}.plan.json",
     ]
+
+
+def test_rounding_is_counted_or_nothing_is_said():
+    with pytest.raises(InputError, match=r"rounding \(=the text 'x'\) must be `counted`, or not be given"):
+        Planned(max_cycles=300, rounding="x")
 
 
 def test_no_group_is_begun_when_the_time_is_up(done):

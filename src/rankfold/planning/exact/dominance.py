@@ -47,7 +47,7 @@ def cheaper_than_lossless(candidates: Candidates, budgeted: Sequence[str]) -> tu
     budgeted quantity, it is at least as good as one that changes the weight, whatever that loses. No optimum
     changes, as with `pareto`; but of those that are dropped here no loss need be computed.
 
-    Where layers may have other bits, it must have no fewer of them. What rounding is predicted to lose then
+    Where rounding counts, it must have no fewer bits. What rounding is predicted to lose then
     adds to either, and that it adds no more to the layer as it is holds on average, not for every weight.
     """
     no_dearer: np.ndarray = _no_more(candidates, budgeted) & _no_fewer_bits(candidates)
