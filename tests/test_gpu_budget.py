@@ -130,7 +130,8 @@ def test_what_cannot_be_recorded_is_trained_by_the_ordinary_loop(grids, tmp_path
 def test_plans_are_made_beforehand_where_the_dense_network_is(grids, tmp_path, monkeypatch, capsys):
     """That of a small network is not there; once it is, its one plan is, for the cells of a later call."""
 
-    def dense(model, data, array, budget, *, bits, network, progress):
+    def dense(model, data, array, budget, *, bits, count_rounding, network, progress):
+        assert not count_rounding
         return SimpleNamespace(plan=uniform_plan(network, array, bits=bits))
 
     monkeypatch.setattr(planned, "best_plan", dense)  # which other tests have
