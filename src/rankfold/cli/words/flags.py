@@ -19,6 +19,7 @@ OPTIONS = {
     "load it into the network (load_state_dict)": "give it as a checkpoint (--checkpoint FILE)",
     "omit compiled=True": "omit --compile",
     "omit adc": "omit --adc",
+    "omit count_rounding": "omit --count-rounding",
     "omit mux": "omit --mux",
     "; max_drop=0.01 is one point": "; --max-drop 1 is one point",
     "force=True does it all the same": "--force-low-rank does it all the same",

@@ -159,6 +159,10 @@ def test_nothing_but_json_on_standard_output(weights, tmp_path, monkeypatch, cap
             "--count-rounding counts what rounding to --bits loses; give the network bits, such as --bits 4",
         ),
         (
+            ["--max-cycles", "50%", "--count-rounding", "--bits", "1"],
+            "and it has 1 of weights and 1 of inputs; omit --count-rounding",
+        ),
+        (
             ["--max-drop", "1", "--after-epochs", "4"],
             "(4/4 8/8) is not learnt: 0 plans trained so are known (0 by labels alone), and at least 9 are",
         ),
