@@ -1,14 +1,15 @@
 """Accuracy of finished 4-bit networks on the arrays that their energy is counted for.
 
 Usage: python benchmarks/window_on_arrays.py RUN ... --data path/to/cifar10 [--images 1000] [--threads 1]
-    [--arrays 128 256] [--out results/windows/on_arrays.csv]
+    [--arrays 128 256] [--adc-bits 5] [--out results/windows/on_arrays.csv]
 
 RUN is the folder of a finished run of `rankfold compress`, or the name of shipped weights. Its network lies
 on arrays of its plan's size as energies of results/windows/runs.csv assume them: 2-bit cells, differential
-coding, differences converted by 5-bit ADCs whose ranges are calibrated on 512 training images, one-bit DACs.
-Test images are drawn under seed 0, and nothing else is drawn. With `--arrays` the network lies on arrays of
-these sizes instead, each layer under its best mapping there: for networks without windows, which are the same
-on every array. What the table holds for an array is not simulated on it again; a run takes a minute or two.
+coding, differences converted by ADCs (of 5 bits, if nothing is said) whose ranges are calibrated on 512
+training images, one-bit DACs. Test images are drawn under seed 0, and nothing else is drawn. With `--arrays`
+the network lies on arrays of these sizes instead, each layer under its best mapping there: for networks
+without windows, which are the same on every array. What the table holds for an array and ADC is not simulated
+on it again; a run takes a minute or two.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from rankfold.runs.record import device_name
 from rankfold.simulator import simulate
 
 CELLS = {"cell_bits": 2, "coding": "differential", "converts": "differences", "dac_bits": 1}
-ADC_BITS, SEED = 5, 0
+SEED = 0
 HEADER = (
     "name",
     "array",
@@ -60,23 +61,26 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--arrays", type=int, nargs="+", default=[None])
+    parser.add_argument("--adc-bits", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("results/windows/on_arrays.csv"))
     options = parser.parse_args()
     prepare_process(options.threads)
-    rows = Rows(options.out, HEADER, 2)
+    rows = Rows(options.out, HEADER, 3)
     made_by = [commit(), device_name(torch.device("cpu"))]
     for folder in (Path(run_folder(name)) for name in options.runs):
         run = LoadedRun.load(folder, options.data, "cpu")
         test = replace(run.data, test=run.data.test.sample(options.images, SEED))
         for size in options.arrays:
             plan = on_cells(run.plan, size)
-            if [folder.name, str(plan.array)] in rows:
+            key = [folder.name, str(plan.array), str(options.adc_bits)]
+            if key in rows:
                 continue
-            on_arrays = simulate(run.model, plan, NonIdealities(adc_bits=ADC_BITS), calibration=run.data)
+            noise = NonIdealities(adc_bits=options.adc_bits)
+            on_arrays = simulate(run.model, plan, noise, calibration=run.data)
             quantised, found = float(evaluate(run.model, test)), float(evaluate(on_arrays, test))
             error = standard_error(found, options.images)
             figures = [options.images, SEED, f"{quantised:.4f}", f"{found:.4f}", f"{error:.4f}"]
-            rows.add([folder.name, str(plan.array), ADC_BITS, *figures, *made_by])
+            rows.add([*key, *figures, *made_by])
             print(rows.rows[-1], flush=True)
 
 
