@@ -172,6 +172,7 @@ def planning_problem(
     slots = open_slots(all_slots, network, model, _spec(array), chosen)
     costing = _costing(network, array, slots, table, linear=linear)
     slots = with_widths(slots, model, layer_bits, (_spec(array), costing.precise.array))
+    # Where bits are to be chosen rounding counts as it is.
     if count_rounding and layer_bits is None:
         slots = with_counted_rounding(slots, model)
     calibration = samples.calibration(images, seed)
