@@ -8,14 +8,19 @@ on the array of that plan; of ResNet-20 the dense network of 2 bits, too, which 
 (`results/planned/dense-2-bits`). Cycles in the published reading and by the best mapping of each layer;
 energy under the best mapping. Times are the others' cycles over the plan's, whichever is more accurate: the
 column of points says that.
+
+Then, of the first training of each, what arrays as they are built make of it: what it keeps there
+(`on_arrays.csv`, `window_on_arrays.py`) and what it costs (`priced.csv`, `priced_networks.py`).
 """
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from typing import Any
 
 from rankfold.cost import PUBLISHED
 from rankfold.machine import DEFAULT_HARDWARE
@@ -41,6 +46,17 @@ HEAD = (
     "energy, nJ",
     "the plan's energy",
 )
+HEAD_ON_ARRAYS = (
+    "network",
+    "quantised",
+    "on its arrays",
+    "array cycles",
+    "latency, us",
+    "arrays",
+    "mm2",
+    "energy, nJ",
+)
+ADC_BITS = "5"  # of the hardware that energy is counted for
 
 
 @dataclass(frozen=True)
@@ -54,8 +70,8 @@ class Compared:
 
 
 COMPARED = (
-    Compared("resnet20-cifar10-six-epochs", 64, "plan, c = 5440", beside="dense-2-bits"),
-    Compared("wrn16-4-cifar100-one-epoch", 128, "plan, c = 8832"),
+    Compared("resnet20-cifar10-six-epochs", 64, "plan, 5,440 cycles", beside="dense-2-bits"),
+    Compared("wrn16-4-cifar100-one-epoch", 128, "plan, 8,832 cycles"),
 )
 
 
@@ -65,6 +81,7 @@ class Trained:
 
     Attributes:
         name: as tables call it, without what all have in common.
+        cell: of its first training; empty where it is no cell of a grid.
         accuracy: mean over the seeds, 0 to 1.
         spread: sample standard deviation; None: of one seed.
         published: cycles in the published reading.
@@ -81,6 +98,7 @@ class Trained:
     best: float
     energy: float
     seeds: int = 1
+    cell: str = ""
 
     @property
     def in_percent(self) -> str:
@@ -106,9 +124,8 @@ def of_grid(compared: Compared) -> list[Trained]:
 
 def _trained(best: Point, published: Point) -> Trained:
     assert best.energy is not None
-    known = settings()
     # The teacher and the bits are those of all.
-    own = [f"{known[name].short} = {value}" for name, value in best.of.settings.items()]
+    own = [in_words(name, value) for name, value in best.of.settings.items()]
     return Trained(
         ", ".join([best.title, *own]),
         best.accuracy,
@@ -117,7 +134,17 @@ def _trained(best: Point, published: Point) -> Trained:
         best=best.cycles,
         energy=best.energy / 1000,
         seeds=best.seeds,
+        cell=best.of.cell,
     )
+
+
+def in_words(setting: str, value: Any) -> str:
+    """A setting of a method, as tables have it."""
+    if setting == "max_cycles":
+        return f"{value:,} cycles"
+    if setting == "rounding":
+        return f"rounding {value}"
+    return f"{settings()[setting].short} = {value}"
 
 
 def of_record(name: str, size: int) -> Trained:
@@ -157,10 +184,37 @@ def row(plan: Trained, other: Trained) -> Sequence[str]:
     )
 
 
+def recorded(table: str, array: str) -> dict[str, dict[str, str]]:
+    """The rows of a table in `results/reproduction` that are of one array, by cell."""
+    with (RESULTS / "reproduction" / table).open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["array"] == array]
+    return {row["name"]: row for row in rows if row.get("adc_bits", ADC_BITS) == ADC_BITS}
+
+
+def on_arrays(compared: Compared, networks: Sequence[Trained]) -> Iterator[Sequence[str]]:
+    """A line for each network that was simulated on arrays as they are built."""
+    array = f"{compared.size}x{compared.size}"
+    kept, priced = recorded("on_arrays.csv", array), recorded("priced.csv", array)
+    for network in networks:
+        if network.cell not in kept:
+            continue
+        accuracies, costs = kept[network.cell], priced[network.cell]
+        yield (
+            network.name,
+            f"{100 * float(accuracies['quantised']):.2f} %",
+            f"{100 * float(accuracies['on_arrays']):.2f} %",
+            f"{int(costs['array_cycles']):,}",
+            f"{float(costs['latency_us']):.0f}",
+            costs["arrays"],
+            costs["mm2"],
+            f"{float(costs['energy_nj']):,.0f}",
+        )
+
+
 def main() -> None:
-    """Print a table for each grid."""
-    for compared in COMPARED:
-        networks = of_grid(compared)
+    """Print a table for each grid, then for each what its arrays make of its networks."""
+    found = {compared: of_grid(compared) for compared in COMPARED}
+    for compared, networks in found.items():
         (plan,) = [one for one in networks if one.name == compared.plan]
         others = [other for other in networks if other is not plan]
         if compared.beside is not None:
@@ -169,6 +223,9 @@ def main() -> None:
         print(f"{plan.in_percent}, {plan.published:,.0f} cycles in the published reading,", end=" ")
         print(f"{plan.best:,.0f} by the best mapping, {plan.energy:,.0f} nJ\n")
         print(table(HEAD, [row(plan, other) for other in others], "<>>>>>>>>"), end="\n\n")
+    for compared, networks in found.items():
+        print(f"`{compared.grid}`, on its arrays:\n")
+        print(table(HEAD_ON_ARRAYS, list(on_arrays(compared, networks)), "<>>>>>>>"), end="\n\n")
 
 
 if __name__ == "__main__":
