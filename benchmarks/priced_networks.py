@@ -2,12 +2,12 @@
 
 Usage: python benchmarks/priced_networks.py RUN ... [--array 64x64] [--out results/reproduction/priced.csv]
 
-RUN is the folder of a finished run of `rankfold compress`, such as `cells/NAME` of a reproduction. Its network
-lies on `rram-22nm` arrays of the given size, under the best mapping of each layer: 2-bit cells, four columns
-for a weight of four bits, inputs bit by bit. Cycles of papers count whole weights and whole inputs; the array
-cycles here are reads of these arrays, one for each bit of the inputs and each tile of the matrices as they
-lie there. Every stored tile has an array of its own. Nothing is drawn; what the table holds is not counted
-again; a second a network.
+RUN is the folder of a finished run of `rankfold compress`, such as `cells/NAME` of a reproduction. Its
+network lies on `rram-22nm` arrays of the given size, under the best mapping of each layer: 2-bit cells, four
+columns for a weight of four bits, inputs bit by bit. Cycles of papers count whole weights and whole inputs;
+the array cycles here are reads of these arrays, one for each bit of the inputs and each tile of the matrices
+as they lie there. Every stored tile has an array of its own. Nothing is drawn; what the table holds is not
+counted again; a second a network.
 """
 
 from __future__ import annotations

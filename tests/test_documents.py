@@ -23,6 +23,19 @@ def test_bad_json_files(tmp_path: Path) -> None:
             read_json(tmp_path / "bad.json")
 
 
+def test_a_key_is_given_once(tmp_path: Path) -> None:
+    """Of two the first would be dropped in silence, and its numbers with it."""
+    (tmp_path / "twice.json").write_text('{"a": {"x": 1, "y": 2, "x": 3}}')
+    with pytest.raises(InputError, match=r"not valid JSON: the key x is there twice in one object; keep one"):
+        read_json(tmp_path / "twice.json")
+    for text in ("a: 1\nb: 2\na: 3", "- {c: 0, a: 1, a: 1}"):
+        with pytest.raises(InputError, match=r"not valid YAML: the key a is there twice in one mapping"):
+            parse_yaml(text, "mine.yaml")
+    # What merges another mapping overrides its keys, as it should.
+    merged = parse_yaml("a: &a {x: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b, x: 3}", "mine.yaml")
+    assert [merged[name]["x"] for name in "abc"] == [1, 2, 3]
+
+
 def test_a_yaml_file_stands_for_no_more_than_it_may() -> None:
     """Each list holds the one before it ten times, or itself: an alias costs nothing to write."""
     rows = ["a0: &a0 [1, 1]"]

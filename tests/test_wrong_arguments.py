@@ -12,6 +12,7 @@ from rankfold.arguments import LONGEST, TEXT, WHOLE, Wanted, shown, takes
 from rankfold.cost.energy import energy_of
 from rankfold.export.array_images.images import write_arrays
 from rankfold.export.onnx.write import write_onnx
+from rankfold.export.workloads import write_csv
 from rankfold.mapping import map_layer
 from rankfold.plan import ChannelPruning, LayerRule, Pairs, PatDNN, Quantise, coverage, register_kind
 from rankfold.runs.state import RunNotes
@@ -61,6 +62,10 @@ def quantised(plan=PLAN):
     model = net()
     rf.compress_(model, plan, GOOD)
     return model, rf.quantise_(model, plan, GOOD)
+
+
+def simulated():
+    return rf.simulate(*quantised())
 
 
 def compressed(x):
@@ -146,12 +151,31 @@ TYPES = {
     ),
     "inputs": (lambda: rf.trace(net(), None, inputs=5), "inputs must be the inputs by position or by name"),
     "kind": (lambda: register_kind("kind"), "kind must be a class of layers"),
+    "huge image": (lambda: rf.trace(net(), (3, 10**6, 10**6)), "positions, and 67,108,864 are the most"),
+    "trace of another": (
+        lambda: rf.best_plan(net(), GOOD, ARRAY, HALF, network=rf.trace(Scored(), (3, 8, 8))),
+        "network has a layer body.*, which the model does not have; give rf.trace of this very model",
+    ),
+    "swapped": (lambda: write_csv(NETWORK, "a.csv", PLAN), "path must be a path, not a Network"),
+    "simulated again": (
+        lambda: rf.simulate(simulated(), PLAN),
+        "lies on simulated arrays already; give the one that simulate was given",
+    ),
+    "simulated file": (
+        lambda: write_onnx(simulated(), (3, 8, 8), "x.onnx"),
+        "on simulated arrays already",
+    ),
 }
 FIELDS = {
     "budget nan": (lambda: rf.Budget("cycles", float("nan")), r"amount \(=nan\) must be positive"),
     "budget text": (lambda: rf.Budget("cycles", "60%"), r"Budget.parse\('cycles', '60%'\) reads it"),
     "budget of what": (lambda: rf.Budget("time", 3), "must be one of cycles, arrays, energy"),
     "budget share": (lambda: rf.Budget("cycles", 0.4, "yes"), "share must be True or False"),
+    "rows": (lambda: rf.ArraySpec(True, 32), r"array rows \(=True\) must be a whole number from 1"),
+    "columns": (lambda: rf.ArraySpec(32, "32"), r"array columns \(='32'\) must be a whole number from 1"),
+    "no groups": (lambda: rf.LowRank(rank=2, groups=0, fit=True), r"groups \(=0\) must be 1 or more"),
+    "noise": (lambda: rf.Hardware(array=ARRAY, noise=0.1), r"noise \(=0.1\) must be NonIdealities"),
+    "budget of 3": (lambda: rf.Budget.parse(3, "4"), "the quantity of a budget must be a text, not 3"),
     "budget parsed": (lambda: rf.Budget.parse("cycles", 5000), "budget of cycles must be a text, not 5000"),
     "rule": (lambda: LayerRule(None, True), "LayerRule pattern must be a text, not None"),
     "rule without": (lambda: LayerRule("a", "no"), "LayerRule include must be True or False"),

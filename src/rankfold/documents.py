@@ -22,11 +22,27 @@ def read_json(path: str | Path) -> Any:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refused)
+        return json.loads(
+            text,
+            parse_int=_whole,
+            parse_float=_finite,
+            parse_constant=_refused,
+            object_pairs_hook=_each_once,
+        )
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # ValueError: of JSON, of UTF-8 and of the numbers below
         raise InputError(f"{path} is not valid JSON: {error}") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose keys must differ: of two, one would be dropped in silence."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:LONGEST]} is there twice in one object; keep one")
+    return content
 
 
 def _whole(digits: str) -> int:
@@ -72,14 +88,56 @@ def _yaml_content(text: str, where: str) -> Any:
     fast = getattr(yaml, "CSafeLoader", None)
     if fast is not None:
         try:
-            return yaml.load(text, fast)
+            return yaml.load(text, _with_keys_once(fast))
         except (yaml.YAMLError, ValueError, RecursionError):
             pass  # read again below, by the loader whose complaints name the place
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _with_keys_once(yaml.SafeLoader))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: dates that do not exist
         sentence = " ".join(str(error).split())  # it comes in several lines
         raise InputError(f"{where} is not valid YAML: {sentence}") from None
+
+
+def _with_keys_once(loader: Any) -> Any:
+    """A safe loader that refuses a mapping with one key twice, of which YAML's own drop the first."""
+
+    class KeysOnce(loader):  # type: ignore[misc]
+        def get_single_data(self) -> Any:
+            node = self.get_single_node()
+            if node is None:
+                return None
+            # Before anything is made of it: merging (<<) adds keys that may be there already.
+            _check_keys(node)
+            return self.construct_document(node)
+
+    return KeysOnce
+
+
+def _check_keys(root: Any) -> None:
+    """Refuse a YAML document in which one mapping has a key twice.
+
+    Raises:
+        ConstructorError: it does.
+    """
+    import yaml
+
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or isinstance(node, yaml.ScalarNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+            continue
+        known = set()
+        for key, value in node.value:
+            waiting += [key, value]
+            if isinstance(key, yaml.ScalarNode) and key.value in known:
+                words = f"the key {key.value[:LONGEST]} is there twice in one mapping; keep one"
+                raise yaml.constructor.ConstructorError(None, None, words, key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                known.add(key.value)
 
 
 def _written_out(content: Any) -> float:

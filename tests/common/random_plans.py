@@ -118,7 +118,7 @@ def layer_plans(draw: st.DrawFn) -> LayerPlan:
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
     """Plans of one to four layers."""
-    layers = draw(st.lists(layer_plans(), min_size=1, max_size=4))
+    layers = draw(st.lists(layer_plans(), min_size=1, max_size=4, unique_by=lambda layer: layer.name))
     image = draw(st.tuples(SIZES, SIZES, SIZES))
     return Plan(draw(WORDS), image, ArraySpec(draw(SIZES), draw(SIZES)), tuple(layers))
 

@@ -219,7 +219,7 @@ def test_wrong_measurements_are_refused(model, digits, network):
     with pytest.raises(InputError, match="gives no layer bits, and arrays compute with integers"):
         measure_of(model, digits, MeasureSettings(50, 1, NOISE))(low_rank_plan(network, 1, "1/4", None))
     few = replace(digits, train=digits.train.sample(MOMENT_IMAGES, 0))
-    words = "512 training images, all of which are needed for calibration; none is left"
+    words = "512 training images, and the first 512 are for calibration, of batch norm too; none is left"
     with pytest.raises(InputError, match=words):
         measure_of(model, few, MeasureSettings())(low_rank_plan(network, 1, "1/4"))
     for wrong in ({"images": 0}, {"chips": 0}, {"seed": -1}, {"calibrated": -1}):

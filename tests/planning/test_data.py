@@ -112,7 +112,7 @@ def test_wrong_data_are_refused():
         planning_data([], CPU).calibration(5, seed=0)
     with pytest.raises(InputError, match="a batch of calibration data is a str"):
         planning_data(["one"], CPU).calibration(5, seed=0)
-    with pytest.raises(InputError, match="data given has 8 samples, all of which are needed for calibration"):
+    with pytest.raises(InputError, match="data given has 8 samples, and the first 8 are for calibration"):
         planning_data(list(pairs([4, 4])), CPU).held_out(5, seed=0, skip=8)
     with pytest.raises(InputError, match="a batch to evaluate on is a Tensor; give pairs"):
         planning_data([torch.zeros(9, 1)], CPU).held_out(5, seed=0, skip=4)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from rankfold.planning.exact import Budget, Candidate, LayerChoices
 from rankfold.planning.mappings_alone import mapping_choices
 from rankfold.planning.on_chip.costs import ChipCosts
 from rankfold.planning.on_chip.latency import least_latency
-from rankfold.planning.on_chip.plan import COUNTED, check_for_chip, mapping_plan_on_chip
+from rankfold.planning.on_chip.plan import COUNTED, check_for_chip, mapping_plan_on_chip, solve_on_chip
 from rankfold.planning.on_chip.search import Aim, ChipSearch
 from rankfold.progress import Silent
 from rankfold.workload import Network, zoo_network
@@ -51,6 +52,24 @@ def test_budgets_hold_as_the_chip_counts_them_and_bounds_are_bounds(
     assert all(figure(run) == figure(found.run) for figure in FIGURES.values())
     assert FIGURES[limited](run) <= share * FIGURES[limited](found.dense) * (1 + 1e-12)
     assert found.planning.solution.bound <= run.total_energy
+
+
+def test_budgets_of_sums_go_beside_those_of_the_chip() -> None:
+    """For those who call it with a problem, as for those who plan mappings alone."""
+    network = zoo_network("resnet8")
+    described = chip(cores=20, arrays=8, rows=64)
+    cycles = Budget("cycles", 1.0, share=True)
+    alone = mapping_plan_on_chip(network, described, cycles, objective="energy")
+    problem: Any = SimpleNamespace(
+        network=network,
+        choices=alone.planning.choices,
+        plan=lambda chosen: Plan.of(network, described.hardware, [one.entry for one in chosen]),
+        budgets={"cycles": math.inf},
+        objective="energy",
+    )
+    found = solve_on_chip(problem, described, cycles)
+    assert found.planning.plan == alone.planning.plan
+    assert found.planning.budgets == alone.planning.budgets
 
 
 def lossy(choices: tuple[LayerChoices, ...]) -> tuple[LayerChoices, ...]:

@@ -284,6 +284,8 @@ def _layer(model, name):
         (["--layer", "layer1.0.conv9"], "layer1.0.conv1"),
         (["--layer", "nothing"], "starts with conv1, layer1.0.conv1"),
         (["--layer", "layer1.0.conv1", "--out", "a.pdf"], ".svg or a .png"),
+        (["--layer", "layer1.0.conv1", "--out", "a.pdf", "--page", "a.html"], ".svg or a .png"),
+        (["--page", "a.html"], "--layer"),
         (["--layer", "layer1.0.conv1", "--groups", "4"], "needs a rank"),
         (["--layer", "layer1.0.conv1", "--groups", "3", "--rank", "2"], "must divide"),
         (["--layer", "layer1.0.conv1", "--rank", "17"], "full rank"),

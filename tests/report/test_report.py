@@ -18,10 +18,12 @@ from rankfold.cost.energy import ArrayAccuracy
 from rankfold.errors import InputError
 from rankfold.report import write_report
 from rankfold.report.charts.energy import energy_chart, grouped
+from rankfold.report.run_page.comparison import comparison
 from rankfold.report.run_page.notes import energy_notes
 from rankfold.report.run_page.on_arrays import HEADERS
 from rankfold.report.run_page.page import render_report
-from rankfold.report.runs import Run
+from rankfold.report.runs import Run, float_baseline
+from rankfold.report.summary import summary_table
 from rankfold.runs.result import Accuracies
 
 DENSE = ("best", "im2col")  # mappings that cards compare with
@@ -154,6 +156,19 @@ def test_several_runs_are_compared():
     for entry in runs:
         assert f"({entry.label})" in page.headline
         assert entry.result.command in page.text
+
+
+def test_points_are_those_against_the_runs_own_baseline():
+    """Of runs that started from other weights none has a line in common."""
+    first, second = three()[:2]
+    accuracy = replace(second.result.accuracy, baseline=0.5, final=0.45)
+    other = replace(second, result=replace(second.result, accuracy=accuracy, dense_weights="others"))
+    first = replace(first, result=replace(first.result, dense_weights="ones"))
+    _, rows = comparison([first, other])
+    own = 100 * (first.result.accuracy.final - BASELINE)
+    assert [row[2] for row in rows] == [f"{own:+.2f}".replace("-", "−"), "−5.00"]
+    assert float_baseline([first, other]) is None and float_baseline([first]) == BASELINE
+    assert "(float baseline of each run its own)" in summary_table([first, other])
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -69,6 +69,24 @@ def test_by_hand():
     assert headline(ours, [others[3]]).better is None
 
 
+@pytest.mark.parametrize("setting", [{"bits": 8}, {"distil": 0.9}])
+def test_networks_of_other_bits_or_without_the_teacher_are_no_pairs(setting):
+    """Ours of 4 bits against theirs of 4 alone, though ours of 8 would win more."""
+    ours = [point(0.88, 800), point(0.95, 400, **setting)]
+    others = [theirs(0.87, 1000), theirs(0.94, 500, **setting)]
+    assert headline(ours, others).fewer.ratio == 1.25
+    assert headline(ours, others[:1]).fewer.ratio == 1.25
+    assert "PatDNN, SDK" not in headlines([ours[0], others[1]]).get("64x64", {})
+
+
+def test_low_rank_tables_have_every_width():
+    first, second = point(0.90, 800), point(0.80, 800, bits=8)
+    written = low_rank_tables([first, second])
+    for width, accuracy in (("4 bits", "90.00 %"), ("8 bits", "80.00 %")):
+        assert f"by groups g and rank r, {width}" in written and accuracy in written
+    assert "bits" not in low_rank_tables([first])
+
+
 def test_windows_and_plans_have_headlines_of_their_own():
     """Held against low-rank and each other as well as against what low-rank is held against."""
     plan = point(0.88, 400, method="planned", groups=None, rank=None)

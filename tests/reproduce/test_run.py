@@ -235,6 +235,16 @@ def test_runs_of_another_grid_are_refused(finished, tmp_path, capsys):
     grid = replace(SMOKE, cells=SMOKE.cells[:1], recipe=replace(SMOKE.recipe, peak_rate=0.01))
     (outcome,) = reproduce(grid, tmp_path / "moved", Silent(), budget=0)
     assert outcome.error is not None and "holds a run with another peak_rate; move it away" in outcome.error
+    # Such as a part of the data set that was tried first, under the same name.
+    record = tmp_path / "moved" / "cells" / name / "result.json"
+    digest = json.loads(record.read_text())["data"]["digest"]
+    record.write_text(record.read_text().replace(digest, digest[::-1]))
+    grid = replace(grid, recipe=SMOKE.recipe)
+    (outcome,) = reproduce(grid, tmp_path / "again", Silent(), budget=0)
+    assert outcome.error is None
+    shutil.copytree(tmp_path / "moved" / "cells", tmp_path / "again" / "cells")
+    (outcome,) = reproduce(grid, tmp_path / "again", Silent(), budget=0)
+    assert outcome.error is not None and "holds a run with another data set; move it away" in outcome.error
 
 
 @pytest.mark.parametrize(

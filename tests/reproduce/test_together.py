@@ -19,6 +19,7 @@ from rankfold.reproduce import planned, together
 from rankfold.reproduce.cell import Work
 from rankfold.reproduce.grid import load_grid
 from rankfold.reproduce.measure import read_table
+from rankfold.reproduce.pricing import price_again
 from rankfold.reproduce.together import TogetherRunner, run_group
 from rankfold.runs.baseline import dense_weights
 from rankfold.runs.result import Result
@@ -77,6 +78,19 @@ def test_all_cells_are_trained_by_captured_steps(done):
     rows = read_table(done / "out" / "cells.csv")
     assert {row.settings.get("max_cycles") for row in rows} == {None, 300}
     assert (done / "out" / "cells.csv").exists()
+
+
+def test_a_table_with_plans_is_priced_without_its_runs(done, tmp_path):
+    """A plan says itself what was found on data; without it nothing is priced."""
+    grid = load_grid(str(done / "mine.yaml"))
+    out = tmp_path / "out"
+    shutil.copytree(done / "out", out, ignore=shutil.ignore_patterns("cells"))
+    rows = read_table(out / "cells.csv")
+    again = [row for outcome in price_again(grid, out, Silent()) for row in outcome.rows]
+    assert again == list(rows)
+    (out / "plans" / "c300-b4.plan.json").unlink()
+    with pytest.raises(InputError, match=r"cell planned-c300.* has a plan that was made on images, and "):
+        price_again(grid, out, Silent())
 
 
 def test_cells_that_are_done_are_measured_and_those_that_fail_stop_no_other(done, monkeypatch):

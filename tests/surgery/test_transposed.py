@@ -5,13 +5,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from torch import nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import weight_norm
 
 from common.array_reader import run_arrays
 from common.cells import CELLS
 from common.transposed import transposed_cases
 from rankfold.cost import network_cycles
+from rankfold.errors import InputError
 from rankfold.export.array_images.images import write_arrays
 from rankfold.export.workloads import write_zigzag
+from rankfold.mapping import ArraySpec
 from rankfold.models.load import apply_weights, load_model
 from rankfold.nn.sub_pixel import SubPixelConv2d
 from rankfold.plan import LowRank, LowRankLayer, Quantise, WindowLayer, Windows, uniform_plan
@@ -27,7 +31,7 @@ from rankfold.surgery.saving import load_, save
 from rankfold.workload import trace
 from rankfold.workload.onnx.layers import analyse_onnx, read_onnx
 
-IMAGE = (3, 8, 8)
+IMAGE, ARRAY = (3, 8, 8), ArraySpec(32, 32)
 
 
 class Decoder(nn.Module):
@@ -53,6 +57,45 @@ def decoder():
 
 def images(count=16):
     return torch.randn(count, *IMAGE, generator=torch.Generator().manual_seed(1))
+
+
+def weight_normed():
+    return weight_norm(nn.Conv2d(8, 8, 3, padding=1))
+
+
+def pruned():
+    layer = nn.Conv2d(8, 8, 3, padding=1)
+    prune.l1_unstructured(layer, "weight", 0.5)
+    return layer
+
+
+LEFT_ALONE = {
+    "transposed": lambda: nn.ConvTranspose2d(8, 8, 3, padding=1),
+    "parametrised": weight_normed,
+    "pruned by torch": pruned,
+}
+
+
+@pytest.mark.parametrize("middle", LEFT_ALONE.values(), ids=LEFT_ALONE)
+def test_layers_that_no_plan_changes_go_through_all_steps(middle, tmp_path):
+    """They keep their weights in float, under whatever names these have."""
+
+    def made():
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()]
+        return nn.Sequential(*layers, middle(), nn.Flatten(), nn.Linear(512, 4)).eval()
+
+    model, batches = made(), [images()]
+    plan = uniform_plan(trace(model, IMAGE), ARRAY, LowRank(rank=2), bits=4)
+    compress_(model, plan, batches)
+    settled = quantise_(model, plan, batches)
+    assert settled.layer("4").weight_bits is None and settled.layer("2").weight_bits == 4
+    save(model, settled, tmp_path)
+    fresh = made()
+    load_(fresh, tmp_path)
+    assert torch.equal(fresh(images()), model(images()))
+    with pytest.raises(InputError, match=r"layer 4 of the plan has no bits.*and this one (is|has)"):
+        write_arrays(model, settled, tmp_path / "arrays")
 
 
 @settings(max_examples=60)

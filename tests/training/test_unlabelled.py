@@ -59,6 +59,7 @@ def test_folders_of_classes_have_labels_as_before(tmp_path):
             write(tmp_path / "images" / split / name, PIXELS[:2])
     data = load_images(tmp_path / "images")
     assert data.is_labelled and data.classes == ("cat", "dog")
+    assert repr(data).startswith("<ImageData 4 and 4 images of 3x6x5 to train and test, ")
 
 
 def test_what_images_are_refused(tmp_path):
@@ -114,6 +115,10 @@ def test_arrays_go_to_the_network_by_their_names(tmp_path):
     np.save(tmp_path / "x.npy", pixels)
     ((alone, _),) = load_data(tmp_path / "x.npy").test_batches(CPU)
     assert torch.equal(alone, held_out["pixels"])
+    # Whatever machine they were written on.
+    np.savez(tmp_path / "big.npz", pixels=pixels.astype(">f4"), scale=np.arange(12, dtype=">i4")[:, None])
+    ((other, _),) = load_data(tmp_path / "big.npz").test_batches(CPU)
+    assert torch.equal(other["pixels"], held_out["pixels"]) and other["scale"].flatten().tolist() == [4, 9]
 
 
 def test_targets_of_arrays_go_to_metrics_alone(tmp_path):

@@ -221,7 +221,7 @@ class Samples:
         """On the device; numbers that are not finite would spoil every sum in silence."""
         if values.is_floating_point() and not torch.isfinite(values).all():
             raise InputError(
-                "the calibration data hold values that are not finite (NaN or infinite); remove these samples"
+                "the data hold values that are not finite (NaN or infinite); remove these samples"
             )
         return values.to(self.device)
 

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rankfold.arguments import PATH, takes
 from rankfold.cost.kinds import cost_of
 from rankfold.errors import InputError
 from rankfold.export.kinds import executed, side_by_side, supports, unsaid
 from rankfold.files import write_text
 from rankfold.plan.layer import LayerPlan
-from rankfold.plan.plan import Plan
+from rankfold.plan.plan import PLAN, Plan
 from rankfold.records import csv_table
 from rankfold.workload import ConvShape, Network
+from rankfold.workload.network import NETWORK
 from rankfold.workload.table import OPTIONAL, REQUIRED
 
 ACCUMULATOR_BITS = 32
@@ -76,6 +78,7 @@ def _written(network: Network, plan: Plan, linear: bool) -> list[tuple[ConvShape
     return layers
 
 
+@takes(path=PATH, network=NETWORK, plan=PLAN)
 def write_csv(path: str | Path, network: Network, plan: Plan, linear: bool = False) -> None:
     """Write the convolutions that run under a plan as a table that `rankfold map` reads back, one a row.
 
@@ -144,6 +147,7 @@ def _size(values: tuple[int, ...]) -> str:
     return "x".join(map(str, values))
 
 
+@takes(path=PATH, network=NETWORK, plan=PLAN)
 def write_zigzag(path: str | Path, network: Network, plan: Plan, linear: bool = False) -> tuple[str, ...]:
     """Write the convolutions that run under a plan as a workload of ZigZag (version 3).
 

@@ -52,6 +52,11 @@ class Hardware:
             raise InputError(
                 f"hardware array (={self.array}) must be an ArraySpec, such as ArraySpec(64, 64)"
             )
+        if not isinstance(self.noise, NonIdealities):
+            raise InputError(
+                f"hardware noise (={self.noise}) must be NonIdealities, such as "
+                "NonIdealities(program_noise=0.02)"
+            )
         for what in ("name", "technology"):
             value = getattr(self, what)
             if not isinstance(value, str) or not value:

@@ -237,8 +237,13 @@ class ArraySpec:
 
 
 def _check_count(field: str, value: int, most: int) -> None:
-    if not isinstance(value, int) or not 1 <= value <= most:
-        raise FieldError(f"array {field} (={value}) must be a whole number from 1 to {most}", field)
+    if not _is_whole(value) or not 1 <= value <= most:
+        raise FieldError(f"array {field} (={value!r}) must be a whole number from 1 to {most}", field)
+
+
+def _is_whole(value: object) -> bool:
+    """Whether it is a number as files keep it: neither a truth value nor one of NumPy's."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check_word(field: str, word: str, known: tuple[str, ...]) -> None:
@@ -247,8 +252,7 @@ def _check_word(field: str, word: str, known: tuple[str, ...]) -> None:
 
 
 def _check_driven(driven: int, rows: int) -> None:
-    is_whole = isinstance(driven, int) and not isinstance(driven, bool)
-    if not is_whole or not 1 <= driven <= rows:
+    if not _is_whole(driven) or not 1 <= driven <= rows:
         raise FieldError(
             f"array rows_driven (={driven}) must be a whole number from 1 to its rows (={rows})",
             "rows_driven",

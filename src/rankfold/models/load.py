@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rankfold.arguments import TEXT, WHOLE, takes
 from rankfold.errors import InputError, did_you_mean, first_line
 from rankfold.models.device import device_of, dtype_of
+from rankfold.models.finite import check_numbers
 from rankfold.models.libraries import LibraryModel, gives_logits_
 from rankfold.models.stored_weights import expanded
 from rankfold.models.torch_export import SUFFIX, load_exported
@@ -202,7 +203,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     What is stored in half precision or as levels is float32 here (see `stored_weights`).
 
     Raises:
-        InputError: the file is missing, damaged, or holds something else.
+        InputError: the file is missing, damaged, holds something else, or values that are NaN.
     """
     source = Path(path)
     if source.is_dir():
@@ -226,6 +227,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     _check_plain(content, source)
     if all(key.startswith(WRAPPER) for key in content):
         content = {key.removeprefix(WRAPPER): value for key, value in content.items()}
+    check_numbers(content, f"checkpoint {source}")
     return expanded(content)
 
 

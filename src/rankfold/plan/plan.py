@@ -75,6 +75,11 @@ class Plan(Shown):
         check_fields(self, model=TEXT, array=Wanted("an ArraySpec", ArraySpec), layers=entries)
         for layer in self.layers:
             Wanted("a LayerPlan", LayerPlan).check("Plan layers", layer)
+        names = Counter(layer.name for layer in self.layers)
+        # Only one of two entries could be followed.
+        for name, times in names.items():
+            if times > 1:
+                raise InputError(f"the plan names layer {name} twice; keep one entry")
         checked_image(self.input)
         named = [bool(spec.name) for spec in self.inputs]
         if any(named) and not all(named):
@@ -362,10 +367,6 @@ def check_plan(plan: Plan, network: Network) -> None:
     """
     shapes = weights(network)
     planned = [layer.name for layer in plan.layers]
-    # Only one of two entries could be followed.
-    twice = [name for name in planned if planned.count(name) > 1]
-    if twice:
-        raise InputError(f"the plan names layer {twice[0]} twice; keep one entry")
     missing = [name for name in shapes if name not in planned]
     extra = [name for name in planned if name not in shapes]
     if missing or extra:

@@ -122,7 +122,18 @@ def open_slots(
     array: ArraySpec,
     kinds: frozenset[str] | None,
 ) -> tuple[LayerSlot, ...]:
-    """The slots, for these kinds, of which those that calibration cannot reach stay dense."""
+    """The slots, for these kinds, of which those that calibration cannot reach stay dense.
+
+    Raises:
+        InputError: the network is not the trace of this model.
+    """
+    modules = {name for name, _ in model.named_modules(remove_duplicate=False)}
+    for slot in slots:
+        if not slot.why_dense and slot.name not in modules:
+            raise InputError(
+                f"network has a layer {slot.name}, which the model does not have; give rf.trace of this very "
+                "model, or omit it"
+            )
     functions = called_as_functions(model, dense_network(network, array, slots))
     left = []
     for slot in slots:

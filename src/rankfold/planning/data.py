@@ -187,7 +187,7 @@ class TrainingImages(PlanningData):
         split = self.data.train.sample(images, seed, skip=skip)
         if not len(split):
             there = len(self.data.train)
-            raise _nothing_left(f"{self.name} has {there} training images")
+            raise _nothing_left(f"{self.name} has {there} training images", skip)
         return _HeldOutImages(split, self.data, self.device, metric)
 
     def digest(self, images: int) -> str:
@@ -265,7 +265,7 @@ class GivenBatches(PlanningData):
         # Read on only now: most plans need no accuracy.
         batches = self._first(skip + images)
         if self._samples <= skip:
-            raise _nothing_left(f"given has {self._samples} samples")
+            raise _nothing_left(f"given has {self._samples} samples", skip)
         held_out = list(_between(batches, skip, skip + images))
         if metric is not None and not metric.reads_targets:
             return _HeldOutInputs(Samples(held_out, None, self.device), metric)
@@ -341,10 +341,10 @@ def _between(batches: Iterable[Batch], start: int, stop: int) -> Iterator[Batch]
             yield cut(batch, size, first, last)
 
 
-def _nothing_left(what: str) -> InputError:
+def _nothing_left(what: str, calibrated: int) -> InputError:
     return InputError(
-        f"data {what}, all of which are needed for calibration; none is left to measure plans on: calibrate "
-        "on fewer (images=, --calibration-images), or limit the predicted loss instead (max_loss, --max-loss)"
+        f"data {what}, and the first {calibrated} are for calibration, of batch norm too; none is left to "
+        "measure plans on: give more, or limit the predicted loss instead (max_loss, --max-loss)"
     )
 
 

@@ -34,6 +34,7 @@ from rankfold.plan.kinds import has_part
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
 from rankfold.planning.data import PlanningData, default_images, planning_data
 from rankfold.planning.kinds import PIXEL, STEP, candidates_of
+from rankfold.planning.request import check_request
 from rankfold.planning.statistics import LayerStatistics, layer_statistics
 from rankfold.surgery.kinds import surgery_of
 from rankfold.training.data import ImageData
@@ -73,9 +74,10 @@ class PlanLosses:
             outputs: as for `planning_problem`.
 
         Raises:
-            InputError: a plan gives other layers other sizes, so that none is comparable with the dense one;
-                or see `layer_statistics`.
+            InputError: there are no images, or no such seed; a plan gives other layers other sizes, so that
+                none is comparable with the dense one; or see `layer_statistics`.
         """
+        check_request((), images=images, seed=seed)
         samples = planning_data(data, device_of(model))
         images = images or default_images(samples)
         windows = windows_of(plans)

@@ -123,12 +123,15 @@ def measured_in_full(result: Result) -> str:
 
 
 def float_baseline(runs: Sequence[Run]) -> float | None:
-    """Test accuracy of the dense float network that the runs started from; None where the run trains it."""
-    for run in runs:
-        baseline = run.result.accuracy.baseline
-        if baseline is not None:
-            return baseline
-    return None
+    """Test accuracy of the dense float network that the runs started from; None where the run trains it, or
+    where they started from different weights.
+    """
+    started = [run.result for run in runs if run.result.accuracy.baseline is not None]
+    # Older runs do not say from which.
+    weights = {result.dense_weights for result in started if result.dense_weights is not None}
+    if not started or len(weights) > 1:
+        return None
+    return started[0].accuracy.baseline
 
 
 def array_size(result: Result) -> str:

@@ -102,6 +102,8 @@ def summary_table(runs: Sequence[Run]) -> str:
     started = "trained here" if first.data.labelled else "not known without labels"
     if baseline is not None:
         started = f"{baseline:.2%}"
+    elif any(run.result.accuracy.baseline is not None for run in runs):
+        started = "of each run its own"
     about = f"{first.model} on {first.data.source}, {array_size(first)} arrays"
     heading = f"{about}, cycles per image (float baseline {started})"
     return f"{heading}\n\n{format_table(summary_headers(runs), summary_rows(runs))}\n"

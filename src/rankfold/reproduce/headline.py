@@ -80,10 +80,14 @@ class Point:
             parts.append(f"{known[name].short} = {value}")
         if self.of.distil is not None:
             parts.append(f"distilled = {self.of.distil}")
-        width = "float"
-        if self.of.bits is not None:
-            width = f"{self.of.bits} bits"
-        return ", ".join([*parts, width])
+        return ", ".join([*parts, self.width])
+
+    @property
+    def width(self) -> str:
+        """`4 bits`, or `float`."""
+        if self.of.bits is None:
+            return "float"
+        return f"{self.of.bits} bits"
 
 
 @dataclass(frozen=True)
@@ -152,8 +156,14 @@ def _mean(same: Sequence[Measurement]) -> Point:
     return Point(same[0], accuracy, cycles, count, spread, energy)
 
 
+def comparable(one: Point, other: Point) -> bool:
+    """Whether two networks have the same bits and teacher: else these would win or lose, not the layers."""
+    return (one.of.bits, one.of.distil) == (other.of.bits, other.of.distil)
+
+
 def headline(ours: Sequence[Point], theirs: Sequence[Point]) -> Headline:
-    """The largest cycle ratio at no less accuracy, and the largest accuracy gain at no more cycles.
+    """The largest cycle ratio at no less accuracy, and the largest accuracy gain at no more cycles, of pairs
+    that are comparable.
 
     A ratio below 1 or a negative gain is reported as it is: then there is nothing to win. Of equal figures,
     the pair with the higher accuracy of ours is named.
@@ -165,6 +175,8 @@ def headline(ours: Sequence[Point], theirs: Sequence[Point]) -> Headline:
     fewer, better = [], []
     for one in ours:
         for other in theirs:
+            if not comparable(one, other):
+                continue
             # Nothing is drawn through points: only what was measured counts.
             pair = Comparison(one, other)
             if one.accuracy >= other.accuracy:

@@ -24,11 +24,13 @@ from rankfold.mapping import ArraySpec
 from rankfold.models.load import apply_weights, load_model, read_weights
 from rankfold.models.pretrained import shipped_baseline
 from rankfold.plan import Plan
+from rankfold.plan.methods import Planned
 from rankfold.progress import Progress
 from rankfold.records.typed import is_typed, write_typed
 from rankfold.reproduce.cell import Outcome, cell_plan
 from rankfold.reproduce.grid import Cell, Grid
 from rankfold.reproduce.measure import Costs, Measurement, costs_on, steering_of
+from rankfold.reproduce.planned import plan_path
 from rankfold.reproduce.recorded import recorded_outcomes
 from rankfold.reproduce.run import MARKER, TYPE, VERSION
 from rankfold.runs.record import versions
@@ -66,7 +68,7 @@ def price_again(grid: Grid, out: Path, progress: Progress) -> tuple[Outcome, ...
             cannot be made again, or other cycles, conversions or parameters are counted for one of them.
     """
     known = recorded_outcomes(grid, out)
-    pricing = _Pricing(grid, _dense(grid, out))
+    pricing = _Pricing(grid, _dense(grid, out), out)
     outcomes = []
     for outcome in known:
         again: tuple[Measurement, ...] = ()
@@ -99,11 +101,13 @@ class _Pricing:
     Args:
         grid: their grid.
         dense: the network that they were made from.
+        out: the folder of the results, which keeps the plans that were made for them.
     """
 
-    def __init__(self, grid: Grid, dense: _Dense) -> None:
+    def __init__(self, grid: Grid, dense: _Dense, out: Path) -> None:
         self._grid = grid
         self._dense = dense
+        self._out = out
         self._made: dict[Cell, tuple[Plan, int]] = {}
         self._known: dict[tuple[Cell, str], Costs] = {}
 
@@ -112,7 +116,7 @@ class _Pricing:
         # Seeds order images in training; what a layer becomes is settled before it.
         setting = replace(cell, seed=0)
         if setting not in self._made:
-            self._made[setting] = _made_again(cell, self._dense, self._grid.array)
+            self._made[setting] = _made_again(cell, self._dense, self._grid.array, self._out)
         _, parameters = self._made[setting]
         hardware = self._grid.hardware
         return tuple(_row(row, self._costs(setting, row.array), parameters, hardware) for row in rows)
@@ -126,19 +130,45 @@ class _Pricing:
         return self._known[setting, array]
 
 
-def _made_again(cell: Cell, dense: _Dense, array: ArraySpec) -> tuple[Plan, int]:
+def _made_again(cell: Cell, dense: _Dense, array: ArraySpec, out: Path) -> tuple[Plan, int]:
     """The plan of a cell with its masks, and the parameters that its network has."""
     model = copy.deepcopy(dense.model)
-    plan = cell_plan(cell, model, dense.network, array)
-    for layer in plan.layers:
-        # Which positions all outputs share was found on training images, in the run.
-        if layer.kind.made_for_data and layer.kind.shares_support:
-            raise InputError(
-                f"cell {cell.name} has kernel positions that its run found on data; keep the folder of "
-                "the run, and --time-limit 0 counts it on other hardware"
-            )
+    method = cell.setting()
+    if isinstance(method, Planned):
+        # It says itself what was found on data.
+        plan = _kept_plan(cell, plan_path(method, cell.bits, out))
+    else:
+        plan = cell_plan(cell, model, dense.network, array)
+        _check_made_of_weights(cell, plan)
     compress_by_weights_(model, plan)
     return filled_in(plan, model), kept_parameters(model)
+
+
+def _check_made_of_weights(cell: Cell, plan: Plan) -> None:
+    """Refuse a cell whose run found on training images which positions all outputs share.
+
+    Raises:
+        InputError: it is refused.
+    """
+    if any(layer.kind.made_for_data and layer.kind.shares_support for layer in plan.layers):
+        raise InputError(
+            f"cell {cell.name} has kernel positions that its run found on data; keep the folder of the run, "
+            "and --time-limit 0 counts it on other hardware"
+        )
+
+
+def _kept_plan(cell: Cell, path: Path) -> Plan:
+    """The plan that was made of weights and images before.
+
+    Raises:
+        InputError: it is not there any more, or damaged.
+    """
+    if not path.exists():
+        raise InputError(
+            f"cell {cell.name} has a plan that was made on images, and {path} is not there; put it there "
+            "again, or keep the folder of the run, and --time-limit 0 counts it on other hardware"
+        )
+    return Plan.load(path)
 
 
 def _row(row: Measurement, costs: Costs, parameters: int, hardware: Hardware) -> Measurement:

@@ -91,7 +91,8 @@ def reproduce(
         check_source(grid.data, None)
     # Before any cell: the results of two grids in one folder could not be told apart.
     claim(grid, out, device)
-    outcomes = {cell: finished(grid, cell, out) for cell in grid.cells}
+    data = load_images(grid.data).digest
+    outcomes = {cell: finished(grid, cell, out, data) for cell in grid.cells}
     waiting = []
     for cell, outcome in outcomes.items():
         # A cell whose folder holds another run stays an error until somebody moves it away.

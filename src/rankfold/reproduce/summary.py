@@ -10,7 +10,15 @@ from rankfold.cost import PUBLISHED
 from rankfold.plan import METHODS, ChannelPruning, LowRank, Pairs, PatDNN, Quantise, SharedSupport
 from rankfold.plan.kinds import IDEAL, PLAIN
 from rankfold.plan.methods import Planned, WindowLowRank, Windows
-from rankfold.reproduce.headline import ROW_SPARSE, Comparison, Headline, Point, by_array, headline
+from rankfold.reproduce.headline import (
+    ROW_SPARSE,
+    Comparison,
+    Headline,
+    Point,
+    by_array,
+    comparable,
+    headline,
+)
 from rankfold.reproduce.words import accuracy_in_words, table
 
 # Theirs under the search is held against ours under the search, and in the published reading against ours in
@@ -89,7 +97,8 @@ def opponents() -> tuple[Opponent, ...]:
 
 
 def headlines(points: Sequence[Point], method: str = LowRank.name) -> Headlines:
-    """Our points of a method against each opponent with as many bits; without those that were not measured.
+    """Our points of a method against each opponent of as many bits and the same teacher; without those that
+    were not measured.
 
     Args:
         points: averaged over seeds.
@@ -111,22 +120,16 @@ def headlines(points: Sequence[Point], method: str = LowRank.name) -> Headlines:
 
 
 def _against(opponent: Opponent, points: Sequence[Point], method: str) -> Headline | None:
-    """Our points on one array against an opponent's; None where either were not measured."""
+    """Our points on one array against an opponent's; None where no two of them are comparable."""
     ours, theirs = [], []
     for point in points:
         if point.method == method and point.of.mapping == opponent.our_mapping:
             ours.append(point)
         if point.is_of(opponent.method, opponent.mapping, opponent.steering):
             theirs.append(point)
-    # A network of other bits would win or lose by these, not by its layers.
-    bits = {point.of.bits for point in ours}
-    comparable = []
-    for point in theirs:
-        if point.of.bits in bits:
-            comparable.append(point)
-    if not ours or not comparable:
+    if not any(comparable(one, other) for one in ours for other in theirs):
         return None
-    return headline(ours, comparable)
+    return headline(ours, theirs)
 
 
 def headline_tables(found: Headlines, method: str = LowRank.name) -> str:

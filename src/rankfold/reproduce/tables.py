@@ -26,12 +26,20 @@ def low_rank_tables(points: Sequence[Point]) -> str:
         return ""
     # A cell of the table has room for one point.
     least = min(_distillation(point) for point in ours)
-    each = by_array(point for point in ours if _distillation(point) == least)
-    first = next(iter(each.values()))  # accuracies are the same on all arrays
-    parts = ["### Accuracy by groups g and rank r\n", _by_groups_and_rank(first, accuracy_in_words)]
-    for array, here in each.items():
-        parts.append(f"\n### Cycles with SDK, {array} arrays\n")
-        parts.append(_by_groups_and_rank(here, _cycles))
+    by_width: dict[str, list[Point]] = {}
+    for point in ours:
+        if _distillation(point) == least:
+            by_width.setdefault(point.width, []).append(point)
+    parts = []
+    for width, alike in by_width.items():
+        of_bits = f", {width}" if len(by_width) > 1 else ""
+        each = by_array(alike)
+        first = next(iter(each.values()))  # accuracies are the same on all arrays
+        parts.append(f"### Accuracy by groups g and rank r{of_bits}\n")
+        parts.append(_by_groups_and_rank(first, accuracy_in_words))
+        for array, here in each.items():
+            parts.append(f"\n### Cycles with SDK, {array} arrays{of_bits}\n")
+            parts.append(_by_groups_and_rank(here, _cycles))
     return "\n".join(parts) + "\n"
 
 

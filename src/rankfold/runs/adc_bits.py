@@ -11,6 +11,7 @@ from rankfold.machine import Hardware
 from rankfold.machine.nonideal import MAXIMUM_ADC_BITS
 from rankfold.progress import Progress, Silent
 from rankfold.runs.chips import Chips, LoadedRun
+from rankfold.runs.simulation import check_least
 from rankfold.simulator import simulate, simulated_layers
 from rankfold.training.data import ImageSplit
 
@@ -65,8 +66,10 @@ def fewest_adc_bits(
         progress: hears of each pass.
 
     Raises:
-        InputError: `max_drop` is negative, or no resolution loses so little.
+        InputError: `max_drop` or `seed` is negative, there are no images, or no resolution loses so little.
     """
+    check_least("images", images, 1)
+    check_least("seed", seed, 0)
     if not 0 <= max_drop <= 100:
         raise InputError(f"max drop (={max_drop}) must be from 0 to 100 points")
     made = completed(hardware or loaded.plan.machine).altered(adc_bits=MAXIMUM_ADC_BITS)

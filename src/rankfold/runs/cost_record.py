@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rankfold.cost import network_cycles
-from rankfold.cost.energy import ComponentTable, dense_plan, find_table, network_energy
+from rankfold.cost.energy import (
+    ComponentTable,
+    choose_mappings,
+    dense_plan,
+    find_table,
+    network_energy,
+)
 from rankfold.errors import InputError
 from rankfold.plan import Plan
 from rankfold.workload import Network
-
-DENSE_MAPPING = "sdk"  # what uniform plans lay layers out with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,5 +64,11 @@ def network_cost(network: Network, plan: Plan, table: ComponentTable | None = No
 
 
 def dense_cost(network: Network, plan: Plan, table: ComponentTable | None = None) -> NetworkCost:
-    """The same of the dense network on the array of a plan; it is laid out with `sdk`."""
-    return network_cost(network, dense_plan(plan, DENSE_MAPPING), table)
+    """The same of the dense network on the array of a plan, laid out by the rule that plans without a
+    mapping are: else a better mapping would look like a saving.
+    """
+    dense = dense_plan(plan, "sdk")
+    # An array may be too small for one weight; its cycles are counted all the same, as above.
+    with suppress(InputError):
+        dense = choose_mappings(network, dense, table or find_table(None, plan.array))
+    return network_cost(network, dense, table)

@@ -13,6 +13,16 @@ from rankfold.mapping import ArraySpec
 from rankfold.plan import Plan
 
 
+def check_least(name: str, value: int | None, least: int) -> None:
+    """Refuse a number that is too small; None: none was given.
+
+    Raises:
+        InputError: it is.
+    """
+    if value is not None and value < least:
+        raise InputError(f"{name.replace('_', ' ')} (={value}) must be {least} or more")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SimulationOptions:
     """What to simulate of a finished, quantised run.
@@ -40,9 +50,7 @@ class SimulationOptions:
     def __post_init__(self) -> None:
         # Where the options are made, so that a wrong number is refused before a run is loaded.
         for name, least in (("repeats", 1), ("images", 1), ("layer_images", 0), ("seed", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name.replace('_', ' ')} (={value}) must be {least} or more")
+            check_least(name, getattr(self, name), least)
 
     def on(self, plan: Plan) -> Hardware:
         """The hardware that a run is simulated on.

@@ -19,6 +19,7 @@ from rankfold.errors import InputError
 from rankfold.machine import CALIBRATED, Hardware, NonIdealities
 from rankfold.mapping import ArraySpec, Mapping
 from rankfold.models.device import MODEL, device_of, dtype_of
+from rankfold.models.finite import check_numbers
 from rankfold.nn.quantised import QuantLayer
 from rankfold.nn.swap import swap_
 from rankfold.plan import Plan
@@ -72,8 +73,8 @@ def simulate(
         seed: of everything drawn at random.
 
     Raises:
-        InputError: the plan has no bits at all, or does not belong to the model; a layer cannot be stored in
-            the cells; a name in `digital` is not in the plan.
+        InputError: the plan has no bits at all, or does not belong to the model; a weight is NaN, or a layer
+            cannot be stored in the cells; a name in `digital` is not in the plan.
     """
     if isinstance(chosen, Hardware):
         plan = plan.on(completed(chosen))
@@ -82,6 +83,8 @@ def simulate(
         chosen = plan.machine.non_idealities
     if isinstance(digital, str) or not isinstance(digital, Iterable):
         raise InputError(f"digital must be names of layers, not {shown(digital)}")
+    check_not_simulated(model)
+    check_numbers(model.state_dict(), "the network")
     left = set(digital)
     check_arrays(plan, chosen, left)
     names = {layer.name for layer in plan.layers}
@@ -160,6 +163,16 @@ class _Builder:
         if key not in self._schedules:
             self._schedules[key] = schedule_mapping(key)
         return self._schedules[key]
+
+
+def check_not_simulated(network: nn.Module) -> None:
+    """Refuse a network that `simulate` gave where one without arrays is wanted.
+
+    Raises:
+        InputError: it is one.
+    """
+    if simulated_layers(network):
+        raise InputError("the network lies on simulated arrays already; give the one that simulate was given")
 
 
 def simulated_layers(network: nn.Module) -> tuple[SimulatedLayer, ...]:

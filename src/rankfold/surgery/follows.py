@@ -13,6 +13,7 @@ from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import Plan
 from rankfold.surgery.by_weights import called_as_functions
 from rankfold.surgery.kinds import surgery_of
+from rankfold.workload.tracing.torch_layers import has_hooks
 
 STEP = "quantiser.step"  # what quantisers add to the state of a layer
 
@@ -94,6 +95,8 @@ def _check_quantised(layer: LayerPlan, module: nn.Module, signed: bool | None, w
 
 def _plain(module: nn.Module) -> nn.Module | None:
     """The dense layer that a module stands for, without weights; None: it stands for none."""
+    if _is_left_alone(module):
+        return None
     attributes: Any = module
     biased = getattr(module, "bias", None) is not None
     if hasattr(module, "in_features") and hasattr(module, "out_features"):
@@ -102,6 +105,14 @@ def _plain(module: nn.Module) -> nn.Module | None:
         window = {name: getattr(module, name) for name in CONV_ATTRIBUTES}
         return nn.Conv2d(**window, bias=biased, device="meta")
     return None
+
+
+def _is_left_alone(module: nn.Module) -> bool:
+    """Whether no plan changes a layer, and its weights may go by other names or lie in another order."""
+    if isinstance(module, nn.ConvTranspose2d) or hasattr(module, "parametrizations"):
+        return True
+    # Such as those of `torch.nn.utils.weight_norm` and `prune`, which compute the weight.
+    return type(module) in (nn.Conv2d, nn.Linear) and has_hooks(module)
 
 
 def _sizes(module: nn.Module) -> Sizes:

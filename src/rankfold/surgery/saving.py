@@ -12,12 +12,14 @@ from rankfold.arguments import PATH, takes
 from rankfold.errors import InputError
 from rankfold.files import write_bytes
 from rankfold.models.device import MODEL
+from rankfold.models.finite import check_numbers
 from rankfold.models.load import apply_weights, read_weights
 from rankfold.plan.plan import PLAN, Plan
 from rankfold.surgery.by_weights import build_
 from rankfold.surgery.follows import check_follows
 from rankfold.surgery.quantise import insert_quantisers_, open_signs
 from rankfold.surgery.supports import check_supports, filled_in
+from rankfold.surgery.undo import unchanged_on_error
 
 
 @takes(model=MODEL, plan=PLAN, folder=PATH)
@@ -33,7 +35,7 @@ def save(model: nn.Module, plan: Plan, folder: str | Path) -> None:
 
     Raises:
         InputError: the folder cannot be written, signs are open in the plan, or the network does not follow
-            it.
+            it or has weights that are NaN.
     """
     # Before anything is written: half a saved network would be worse than none.
     still_open = next(iter(open_signs(plan)), None)
@@ -45,6 +47,7 @@ def save(model: nn.Module, plan: Plan, folder: str | Path) -> None:
     target = Path(folder)
     bare = unwrapped(model)
     check_follows(bare, plan)
+    check_numbers(bare.state_dict(), "the network")
     # Supports that were chosen on data are in the masks alone so far.
     filled = filled_in(plan, bare)
     save_weights(target / run_files.WEIGHTS, bare)
@@ -66,8 +69,7 @@ def load_(model: nn.Module, folder: str | Path) -> Plan:
         The plan, with the weights that pruned layers keep.
 
     Raises:
-        InputError: a file is missing or damaged, or belongs to another network; where the plan does not fit,
-            the network is as before.
+        InputError: a file is missing or damaged, or belongs to another network; the network is as before.
         UnsupportedLayerError: see `compress_`.
     """
     target = Path(folder)
@@ -80,12 +82,13 @@ def load_(model: nn.Module, folder: str | Path) -> Plan:
     plan = Plan.load(target / run_files.PLAN)
     weights = read_weights(target / run_files.WEIGHTS)
     # In the order of training: modules, then their quantisers, then weights for the names that now exist.
-    build_(model, plan)
-    insert_quantisers_(model, plan)
-    apply_weights(model, weights, str(target / run_files.WEIGHTS))
-    # Masks came with the weights, the supports with the plan; the two files may not belong together.
-    check_supports(plan, model)
-    return filled_in(plan, model)
+    with unchanged_on_error(model):
+        build_(model, plan)
+        insert_quantisers_(model, plan)
+        apply_weights(model, weights, str(target / run_files.WEIGHTS))
+        # Masks came with the weights, the supports with the plan; the two files may not belong together.
+        check_supports(plan, model)
+        return filled_in(plan, model)
 
 
 def save_weights(path: Path, model: nn.Module) -> None:

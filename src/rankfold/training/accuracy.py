@@ -69,22 +69,29 @@ def accuracy(model: nn.Module, batches: Iterable[LabelledBatch], processes: Proc
     """Top-1 accuracy in [0, 1] of `model` on batches that are on its device, and on those of all processes.
 
     Raises:
-        InputError: there is no batch.
+        InputError: there is no batch, or the network's scores are no numbers.
     """
     samples, classes = 0, 0
     # Kept where they are computed: a device that is asked for each batch's stands still meanwhile.
     right: list[Tensor] = []
     highest: list[Tensor] = []
+    no_numbers: list[Tensor] = []
     with evaluating(model):
         for number, (x, y) in enumerate(batches, 1):
             what = f"batch {number} of the data, inputs"
             logits = scores(call(model, x, what), y)  # (B, classes)
             right.append((logits.argmax(1) == y).sum())
             highest.append(y.max())
+            no_numbers.append(logits.isnan().any())
             samples, classes = samples + len(y), logits.shape[1]
     correct = 0
     if samples:
         _check_classes(int(torch.stack(highest).max()), classes)
+        if bool(torch.stack(no_numbers).any()):
+            raise InputError(
+                "the network gives scores that are no numbers (NaN) for the data; its weights, or the data, "
+                "may be damaged"
+            )
         correct = int(torch.stack(right).sum())
     if not processes.alone:
         sums = torch.tensor([correct, samples], device=device_of(model))

@@ -13,6 +13,7 @@ import numpy as np
 
 from rankfold.arguments import PATH, WHOLE, takes
 from rankfold.errors import InputError
+from rankfold.notebooks import in_brackets
 from rankfold.training.cache import entry_of
 from rankfold.training.image_folder import image_files
 from rankfold.training.scaling import Scaling
@@ -82,6 +83,11 @@ class ImageData(TrainingData):
     digest: str
     labelled: bool = True
     normalised: bool = False
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.input_size))
+        counts = f"{self.train_images:,} and {self.test_images:,}"
+        return in_brackets("ImageData", f"{counts} images of {size} to train and test, {self.name}")
 
     @property
     def is_labelled(self) -> bool:

@@ -177,8 +177,9 @@ def _batches(arrays: Mapping[Any, np.ndarray], chosen: np.ndarray, alone: bool) 
     """Some samples in batches: dictionaries of tensors, or tensors where there is one array alone."""
     tensors = {}
     for name, values in arrays.items():
-        picked = torch.from_numpy(np.ascontiguousarray(values[chosen]))
-        tensors[name] = picked.float() if picked.is_floating_point() else picked
+        # In the order of bytes of this machine, which is the only one that torch knows.
+        usual = np.dtype(np.float32) if values.dtype.kind == "f" else values.dtype.newbyteorder("=")
+        tensors[name] = torch.from_numpy(np.ascontiguousarray(values[chosen], usual))
     batches: list[Any] = []
     for start in range(0, int(chosen.sum()), BATCH):
         inputs: Any = {name: values[start : start + BATCH] for name, values in tensors.items()}

@@ -38,6 +38,13 @@ def checked_image(image: object) -> Image:
             given = shown(image)
         raise InputError(f"image (={given}) must be (C, H, W), three positive whole numbers")
     channels, height, width = (int(size) for size in sizes)
+    # Before memory is asked for.
+    for what, size, largest in (
+        ("channels", channels, LARGEST_CHANNELS),
+        ("positions", height * width, LARGEST_PLANE),
+    ):
+        if size > largest:
+            raise InputError(f"image (={image}) has {size:,} {what}, and {largest:,} are the most")
     return channels, height, width
 
 

@@ -77,6 +77,9 @@ def test_what_was_chosen_is_priced(capsys, finished, choice):
         (["--data", "digits", "--adc-bits", "5"], "--data chooses the bits of the ADCs; omit --adc-bits"),
         (["--data", "digits", "--cheapest"], "as its plan lays it out"),
         (["--data", "digits", "--max-drop", "-1"], "must be from 0 to 100 points"),
+        (["--data", "digits", "--images", "0"], "images (=0) must be 1 or more"),
+        (["--data", "digits", "--images", "-3"], "images (=-3) must be 1 or more"),
+        (["--data", "digits", "--seed", "-1"], "seed (=-1) must be 0 or more"),
     ],
 )
 def test_options_that_say_nothing_are_refused(capsys, finished, options, message):

@@ -20,9 +20,11 @@ def test_report_compares_runs_and_draws_them(finished, tmp_path, capsys):
     root = ElementTree.parse(picture).getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert f"run, {accuracy:.1%}".replace("%", " %") in "".join(root.itertext())
+    page.unlink()
     assert "must be an .svg file" in refuse(
         capsys, "report", finished, "--out", page, "--picture", tmp_path / "picture.gif"
     )
+    assert not page.exists()  # refused before anything is written
     assert "cannot read" in refuse(capsys, "report", tmp_path / "none", "--out", page)
     (tmp_path / "notes.md").write_text("mine")
     complaint = refuse(capsys, "report", tmp_path / "notes.md", "--out", page)

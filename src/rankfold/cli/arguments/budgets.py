@@ -7,6 +7,10 @@ import argparse
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.quantities import INTERVAL, KNOWN, LATENCY, USUAL
 
+OF_CYCLES = "max_cycles"
+# Those that `add_budgets` adds beside it.
+OF_OTHERS = ("max_arrays", "max_energy", "max_latency", "max_interval", "budget")
+
 
 def add_budgets(parser: argparse.ArgumentParser) -> None:
     """Add `--budget`, and options for the most of single quantities."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rankfold import run_files
-from rankfold.cli.arguments.arrays import add_array, chosen_bits, chosen_hardware
+from rankfold.cli.arguments.arrays import add_array, chosen_bits, chosen_hardware, read_files
 from rankfold.cli.arguments.mappings import laid_out, named_mapping
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, low_rank_method
 from rankfold.cli.arguments.models import add_factory
@@ -15,6 +15,8 @@ from rankfold.cli.arguments.networks import MODEL_HELP, find_network, is_name
 from rankfold.cli.arguments.values import checked, input_sizes, refuse_given
 from rankfold.cost import Masks
 from rankfold.cost.energy import BITS, OnArrays
+from rankfold.errors import InputError
+from rankfold.files import check_target
 from rankfold.models.pretrained import run_folder
 from rankfold.plan import Plan, check_plan, masks_for, uniform_plan
 from rankfold.workload import Network
@@ -71,6 +73,19 @@ def add_planned_network(
         "kernel positions that low-rank layers keep: chosen on data, so give the folder of a run, or a "
         "--plan",
     )
+
+
+def plan_file(options: argparse.Namespace) -> Path:
+    """The file that a plan will be written to.
+
+    Raises:
+        InputError: it is a folder, a file of a finished run, or one that the command reads.
+    """
+    out: Path = options.out or Path(run_files.PLAN)
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give a file for the plan")
+    check_target(out, read_files(options))
+    return out
 
 
 def planned_network(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:

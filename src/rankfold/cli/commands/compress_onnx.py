@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from rankfold.cli.arguments.arrays import chosen_hardware
-from rankfold.cli.arguments.mappings import named_mapping
 from rankfold.cli.arguments.methods import low_rank_method
 from rankfold.cli.arguments.process import command_line
 from rankfold.cli.arguments.values import flag
@@ -101,10 +100,7 @@ def _plan(options: argparse.Namespace, source: OnnxNetwork) -> Plan:
     """The plan of a file, or one (g, r) for all layers."""
     if options.plan is None:
         hardware = chosen_hardware(options)
-        mapping = named_mapping(options.mapping)
-        plan = uniform_plan(source.network, hardware, low_rank_method(options), mapping=mapping or "sdk")
-        if mapping is not None:
-            return plan
+        plan = uniform_plan(source.network, hardware, low_rank_method(options), mapping="sdk")
         return choose_mappings(source.network, plan, hardware_table(hardware))
     plan = Plan.load(options.plan)
     # The array may be another: factors do not depend on it.
@@ -198,7 +194,7 @@ def _costs(made: Decomposition) -> str:
             rows.append(["accuracy on these arrays", NOT_SIMULATED, NOT_SIMULATED, ""])
         if low_rank > dense:
             grown.append(name.partition(" ")[0])
-    table = format_table(["all layers, mapped with sdk", "dense", "low-rank", "of dense"], rows)
+    table = format_table(["all layers", "dense", "low-rank", "of dense"], rows)
     if grown:
         table += f"\nmore than dense: {', '.join(grown)}"
     return table

@@ -61,21 +61,22 @@ def run(options: argparse.Namespace) -> int:
 
     if options.out is None and options.page is None:
         raise InputError("give --out FILE for a picture, or --page FILE for a page of all layers")
-    if options.page is not None:
-        _write_page(options)
-    if options.out is None:
-        return 0
-    if options.layer is None:
-        raise InputError("a picture shows one layer: give --layer NAME, as `rankfold map` names it")
-    # Mapping a layer may take a while; a wrong suffix is known before.
-    check_suffix(options.out)
-    if _is_planned(options):
-        return _draw_planned(options)
-    if options.entries is not None:
+    if options.out is not None:
+        # Before the page, which would else be written beside a complaint.
+        if options.layer is None:
+            raise InputError("a picture shows one layer: give --layer NAME, as `rankfold map` names it")
+        check_suffix(options.out)
+    if options.entries is not None and not _is_planned(options):
         raise InputError(
             f"entries (={options.entries}): kernel positions are chosen on data; draw the folder of a run, "
             "or a plan with them"
         )
+    if options.page is not None:
+        _write_page(options)
+    if options.out is None:
+        return 0
+    if _is_planned(options):
+        return _draw_planned(options)
     return _draw_uniform(options)
 
 

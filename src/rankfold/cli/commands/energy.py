@@ -15,7 +15,7 @@ from rankfold.cli.arguments.methods import add_rules
 from rankfold.cli.arguments.plans import add_planned_network, arrays_with_accuracy, planned_network
 from rankfold.cli.arguments.process import add_device, prepare_process
 from rankfold.cli.arguments.technology import add_technology
-from rankfold.cli.arguments.values import refuse_given
+from rankfold.cli.arguments.values import given, refuse_given
 from rankfold.cli.words.energy import component_table_in_words, energy_csv, energy_summary, energy_table
 from rankfold.cli.words.hardware import hardware_in_words, not_counted_in_words
 from rankfold.cost import counts_linear
@@ -111,17 +111,14 @@ def _chosen_adcs(options: argparse.Namespace, plan: Plan) -> AdcChoice | None:
     from rankfold.runs.chips import LoadedRun
 
     prepare_process(options.threads)
-    max_drop = options.max_drop
-    if max_drop is None:
-        max_drop = MAX_DROP
+    asked: dict[str, Any] = {"max_drop": MAX_DROP, "images": IMAGES, "seed": 0}
+    asked |= {name: getattr(options, name) for name in given(options, asked)}
     return fewest_adc_bits(
         LoadedRun.load(folder, options.data, options.device or "auto", progress=Bars()),
         plan.machine,
-        max_drop=max_drop,
         per_layer=options.per_layer,
-        images=options.images or IMAGES,
-        seed=options.seed or 0,
         progress=Bars(),
+        **asked,
     )
 
 

@@ -13,13 +13,13 @@ from rankfold.cli.arguments.arrays import (
     add_non_idealities,
     check_details,
     chosen_hardware,
-    read_files,
 )
 from rankfold.cli.arguments.budgets import add_budgets, add_kinds, given_budgets
 from rankfold.cli.arguments.chips import naming_columns
 from rankfold.cli.arguments.metrics import add_metric, add_outputs
 from rankfold.cli.arguments.models import add_checkpoint, add_classes
 from rankfold.cli.arguments.networks import MODEL_HELP
+from rankfold.cli.arguments.plans import plan_file
 from rankfold.cli.arguments.process import add_device, add_seed
 from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.training import UNLABELLED_HELP, add_calibration_images, add_image_size
@@ -39,7 +39,6 @@ from rankfold.cli.commands.plan_problem import problem_of, traded_by_front
 from rankfold.cli.commands.plan_search import add_search, run_search, search_options
 from rankfold.cli.commands.plan_uniform import add_uniform, refuse_setting, run_uniform
 from rankfold.errors import InputError
-from rankfold.files import check_target
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.quantities import spoken
 from rankfold.planning.exact.widths import BitChoices
@@ -186,7 +185,8 @@ def _run_on_data(options: argparse.Namespace, chip: ChipSpec | None) -> int:
     with naming_columns(options.chip):
         problem, situation = problem_of(options, chip or hardware, budgets, learnt, progress)
     if chip is not None and out is not None:
-        tell(options, solved_on_chip(options, problem, chip, on_chip, progress), out)
+        found = solved_on_chip(options, problem, chip, on_chip, progress)
+        tell(options, found, out, forecast(options, learnt.outcomes, situation, found.planning.plan))
         return 0
     if searching is not None:
         return run_search(problem, searching, options, hardware, out)
@@ -221,19 +221,12 @@ def _target(options: argparse.Namespace, limited: bool) -> Path | None:
         )
     if not limited and options.out is not None:
         raise InputError("--out is for one plan, which needs a budget such as --max-cycles 40%")
-    out: Path = options.out or Path("plan.json")
-    if limited and out.is_dir():
-        raise InputError(f"{out} is a folder; give a file for the plan")
-    if limited:
-        # Neither a file of a finished run nor one that this command reads.
-        check_target(out, read_files(options))
+    # Without a budget there is a front, and no plan of it is better than the others.
+    out = plan_file(options) if limited else None
     if options.front is not None and options.pareto is None:
         raise InputError("--front says what a front trades; --pareto DIR asks for one")
     if options.pareto is not None and options.pareto.exists() and not options.pareto.is_dir():
         raise InputError(f"{options.pareto} is a file; give a folder for the front")
-    # Without a budget there is a front, and no plan of it is better than the others.
-    if not limited:
-        return None
     return out
 
 

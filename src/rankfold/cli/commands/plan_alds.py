@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from rankfold.cli.arguments.arrays import (
     check_details,
     chosen_bits,
     chosen_hardware,
     kept_with_plan,
-    read_files,
     refuse_noise,
 )
+from rankfold.cli.arguments.budgets import OF_OTHERS
 from rankfold.cli.arguments.models import trained_model
+from rankfold.cli.arguments.plans import plan_file
 from rankfold.cli.arguments.process import prepare_process
 from rankfold.cli.arguments.training import decoded_data
 from rankfold.cli.arguments.values import refuse_given
 from rankfold.errors import InputError
-from rankfold.files import check_target
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.quantities import CYCLES
 
 ALDS = "alds"
 # What its allocation takes no part of: it looks at weights alone, and keeps cycles alone.
 OF_THE_LOSS = (
-    "max_arrays",
-    "max_energy",
+    *OF_OTHERS,
     "max_drop",
     "metric",
     "pareto",
@@ -38,7 +36,6 @@ OF_THE_LOSS = (
     "search_images",
     "calibration_images",
     "kinds",
-    "budget",
     "objective",
     "max_loss",
     "outputs",
@@ -69,10 +66,7 @@ def run_alds(options: argparse.Namespace) -> int:
     if options.max_cycles is None:
         raise InputError(f"--allocation {ALDS} needs a budget of cycles, such as --max-cycles 60%")
     budget = Budget.parse(CYCLES, options.max_cycles)
-    out: Path = options.out or Path("plan.json")
-    if out.is_dir():
-        raise InputError(f"{out} is a folder; give a file for the plan")
-    check_target(out, read_files(options))
+    out = plan_file(options)
     hardware = chosen_hardware(options)
     check_details(options, hardware)
     # Refused and not ignored: a plan would keep noise that nothing was chosen for.

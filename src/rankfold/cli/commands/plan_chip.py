@@ -7,19 +7,22 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankfold.cli.arguments.arrays import chosen_bits, read_files, refuse_noise
+from rankfold.cli.arguments.arrays import chosen_bits, refuse_noise
 from rankfold.cli.arguments.chips import named_chip, naming_columns
 from rankfold.cli.arguments.networks import find_network
+from rankfold.cli.arguments.plans import plan_file
 from rankfold.cli.arguments.values import refuse_given
 from rankfold.cli.commands.plan_mappings import refuse_data
 from rankfold.errors import InputError
-from rankfold.files import check_target
 from rankfold.machine import ChipSpec, chip_names
+from rankfold.machine.hardware import OF_HARDWARE
+from rankfold.mapping import CELLS
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.quantities import INTERVAL
 
 if TYPE_CHECKING:
     from rankfold.planning import PlanningProblem
+    from rankfold.planning.forecast.forecaster import Forecast
     from rankfold.planning.on_chip.plan import ChipPlanning
     from rankfold.progress import Progress
 
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
 NOT_ON_A_CHIP = (
     "array",
     "hardware",
-    "technology",
-    "adc",
+    *OF_HARDWARE,
+    *CELLS,
     "max_arrays",
     "pareto",
     "front",
@@ -105,8 +108,7 @@ def of_the_chip(budgets: tuple[Budget, ...]) -> tuple[tuple[Budget, ...], tuple[
 def run_mappings_on_chip(options: argparse.Namespace, chip: ChipSpec, budgets: tuple[Budget, ...]) -> int:
     """Write the plan of mappings and copies alone, without data."""
     refuse_data(options)
-    out: Path = options.out or Path("plan.json")
-    check_target(out, read_files(options))
+    out = plan_file(options)
     network = find_network(options.model, options.input)
 
     # Here, as they import torch.
@@ -143,18 +145,24 @@ def solved_on_chip(
         return solve_on_chip(problem, chip, *budgets, objective=goal_on_chip(options), progress=progress)
 
 
-def tell(options: argparse.Namespace, found: ChipPlanning, out: Path) -> None:
-    """Write the plan, and print what it is."""
+def tell(
+    options: argparse.Namespace, found: ChipPlanning, out: Path, foreseen: Forecast | str | None = None
+) -> None:
+    """Write the plan, and print what it is, and what training is expected to leave where that was asked."""
     from rankfold.cli.words.chip_plan import (
         chip_planning_in_words,
         chip_planning_table,
         chip_planning_to_json,
     )
+    from rankfold.cli.words.forecast import forecast_in_words, forecast_to_json
 
     found.planning.plan.save(out)
     if options.json:
-        print(json.dumps({**chip_planning_to_json(found), "files": [str(out)]}, indent=2))
+        after = {"after_training": forecast_to_json(foreseen)}
+        print(json.dumps({**chip_planning_to_json(found), **after, "files": [str(out)]}, indent=2))
         return
     print(chip_planning_table(found))
     print(chip_planning_in_words(found))
+    if foreseen is not None:
+        print(forecast_in_words(foreseen))
     print(f"plan: {out}")

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from rankfold.cli.arguments.arrays import (
     check_details,
     chosen_bits,
     chosen_hardware,
     kept_with_plan,
-    read_files,
     refuse_noise,
 )
 from rankfold.cli.arguments.networks import find_network
+from rankfold.cli.arguments.plans import plan_file
 from rankfold.cli.arguments.values import refuse_given
 from rankfold.cli.commands.plan_uniform import OF_THE_DATA, refuse_setting
 from rankfold.cost.energy import hardware_table
-from rankfold.errors import InputError
-from rankfold.files import check_target
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.quantities import CYCLES
 
@@ -49,10 +46,7 @@ def run_mappings(options: argparse.Namespace, budgets: tuple[Budget, ...]) -> in
     refuse_data(options)
     # Refused and not ignored: a plan would keep noise that nothing was chosen for.
     refuse_noise(options, "--mappings-only counts costs alone; omit the noise of arrays")
-    out: Path = options.out or Path("plan.json")
-    if out.is_dir():
-        raise InputError(f"{out} is a folder; give a file for the plan")
-    check_target(out, read_files(options))
+    out = plan_file(options)
     hardware = chosen_hardware(options)
     check_details(options, hardware)
     network = find_network(options.model, options.input)

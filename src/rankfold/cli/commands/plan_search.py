@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankfold.cli.arguments.arrays import refuse_noise
+from rankfold.cli.arguments.budgets import OF_OTHERS
 from rankfold.cli.arguments.values import refuse_given
 from rankfold.errors import InputError
 
@@ -92,16 +93,7 @@ def search_options(options: argparse.Namespace, noise: NonIdealities) -> SearchO
     # The search has two goals; a limit on anything else is for the exact planner.
     refuse_given(
         options,
-        (
-            "max_arrays",
-            "max_energy",
-            "budget",
-            "objective",
-            "max_loss",
-            "front",
-            "layer_bits",
-            "count_rounding",
-        ),
+        (*OF_OTHERS, "objective", "max_loss", "front", "layer_bits", "count_rounding"),
         "a search trades accuracy for cycles; omit {flag}",
     )
     if options.study is not None:

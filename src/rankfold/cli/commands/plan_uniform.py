@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
-from rankfold.cli.arguments.arrays import check_details, chosen_bits, chosen_hardware, read_files
+from rankfold.cli.arguments.arrays import check_details, chosen_bits, chosen_hardware
+from rankfold.cli.arguments.budgets import OF_CYCLES, OF_OTHERS
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
 from rankfold.cli.arguments.networks import find_network
+from rankfold.cli.arguments.plans import plan_file
 from rankfold.cli.arguments.values import checked, input_sizes, refuse_given
 from rankfold.cost.energy import choose_mappings, hardware_table
 from rankfold.errors import InputError
-from rankfold.files import check_target
 from rankfold.plan import coverage, uniform_plan
 from rankfold.plan.kinds import PLAIN
 from rankfold.plan.methods import offered_methods, settings
@@ -47,12 +47,8 @@ OF_THE_DATA = (
 # What chooses layer by layer.
 OF_THE_CHOICE = (
     *OF_THE_DATA,
-    "max_cycles",
-    "max_arrays",
-    "max_energy",
-    "max_latency",
-    "max_interval",
-    "budget",
+    OF_CYCLES,
+    *OF_OTHERS,
     "objective",
     "mappings_only",
 )
@@ -97,10 +93,7 @@ def refuse_setting(options: argparse.Namespace, but: tuple[str, ...] = ()) -> No
 def run_uniform(options: argparse.Namespace) -> int:
     """Write the plan and show what becomes of every layer."""
     refuse_given(options, OF_THE_CHOICE, "--uniform gives all layers one setting without data; omit {flag}")
-    out: Path = options.out or Path("plan.json")
-    if out.is_dir():
-        raise InputError(f"{out} is a folder; give a file for the plan")
-    check_target(out, read_files(options))
+    out = plan_file(options)
     method = chosen_method(options)
     if method.maker:
         raise InputError(

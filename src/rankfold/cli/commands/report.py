@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the page and print the comparison of the runs."""
     from rankfold.report import check_page, summary_table, write_report
-    from rankfold.report.charts.picture import write_picture
+    from rankfold.report.charts.picture import check_picture, write_picture
     from rankfold.report.mixed.page import write_mixed
     from rankfold.report.run_page.page import comparable
     from rankfold.report.runs import Run
@@ -60,13 +60,16 @@ def run(options: argparse.Namespace) -> int:
     things = [_read(path) for path in options.things]
     runs = [thing for thing in things if isinstance(thing, Run)]
     groups = comparable(runs)
+    # Before the page, which would else be written beside a complaint.
+    if options.picture is not None:
+        check_picture(options.picture)
+        if len(groups) != 1:
+            raise InputError("--picture shows runs that can be compared; give such runs, or omit it")
     if len(runs) == len(things) and len(groups) == 1:
         write_report(options.out, runs)
     else:
         write_mixed(options.out, things)
     if options.picture is not None:
-        if len(groups) != 1:
-            raise InputError("--picture shows runs that can be compared; give such runs, or omit it")
         write_picture(options.picture, runs)
     for group in groups:
         print(summary_table(group))

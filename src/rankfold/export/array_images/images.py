@@ -23,6 +23,7 @@ from rankfold.files import check_vacant, replacing_folder
 from rankfold.mapping import ArraySpec, Mapping, StoredMatrix, Tile
 from rankfold.mapping.array import TWOS_COMPLEMENT
 from rankfold.models.device import MODEL
+from rankfold.models.finite import check_numbers
 from rankfold.nn.quantised import QuantConv2d, QuantLayer
 from rankfold.nn.quantisers import Quantiser
 from rankfold.plan.plan import PLAN, Plan
@@ -30,6 +31,7 @@ from rankfold.progress import Progress, Silent, counted
 from rankfold.records.schema import schema_validator
 from rankfold.simulator import CellCoding, InputCoding, planned_mappings
 from rankfold.simulator.cells import array_columns, tile_cells
+from rankfold.simulator.network import check_not_simulated
 from rankfold.simulator.planned import check_slices
 from rankfold.workload.shape import Pair
 
@@ -71,18 +73,15 @@ def write_arrays(
         How much was written.
 
     Raises:
-        InputError: the folder is not empty, a layer has no bits or cannot be stored in the cells, or the
-            network computes something between its layers that no step stands for.
+        InputError: the folder is not empty, a weight is NaN, a layer has no bits or cannot be stored in the
+            cells, or the network computes something between its layers that no step stands for.
     """
     target = Path(folder)
     # Before any work: a large network takes minutes.
     check_vacant(target)
-    for layer in plan.layers:
-        if not layer.quantised:
-            raise InputError(
-                f"layer {layer.name} of the plan has no bits, and arrays hold integers; "
-                "compress the network with bits, such as bits=4"
-            )
+    check_not_simulated(model)
+    check_numbers(model.state_dict(), "the network")
+    _check_quantised(plan)
     mappings = planned_mappings(model, plan)
     modules: dict[str, Any] = dict(model.named_modules())
     layers: dict[str, QuantLayer] = {name: modules[name] for name in mappings}
@@ -105,6 +104,21 @@ def write_arrays(
         text = json.dumps(content, separators=(",", ":"))
         (made / PLACEMENT).write_text(text + "\n", encoding="utf-8")
     return images.counts()
+
+
+def _check_quantised(plan: Plan) -> None:
+    """Refuse a plan of which a layer has no bits.
+
+    Raises:
+        InputError: it is refused; the message says why that layer has none, where the plan does.
+    """
+    for layer in plan.layers:
+        if layer.quantised:
+            continue
+        what = f"layer {layer.name} of the plan has no bits, and arrays hold integers"
+        if any(other.quantised for other in plan.layers):
+            raise InputError(f"{what}; others have, and this one {layer.reason or 'was left out'}")
+        raise InputError(f"{what}; compress the network with bits, such as bits=4")
 
 
 class _Images:

@@ -18,11 +18,13 @@ from rankfold.errors import InputError, MissingDependencyError
 from rankfold.export.onnx.quantisers import OPSET, add_quantisers_
 from rankfold.export.quiet import quiet_torch, why_not
 from rankfold.models.device import MODEL
+from rankfold.models.finite import check_numbers
 from rankfold.models.onnx.casts import with_plain_casts
 from rankfold.models.onnx.graph import OnnxGraph
 from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.quantised import QuantLayer
 from rankfold.nn.swap import swap_
+from rankfold.simulator.network import check_not_simulated
 from rankfold.workload.onnx.file import OnnxFile
 from rankfold.workload.onnx.save import LARGEST_FILE, save_onnx
 
@@ -52,9 +54,11 @@ def write_onnx(model: nn.Module, example: Example, path: str | Path, quantised: 
     Raises:
         InputError: torch cannot export the network, or a quantised layer does not appear in what it
             exported; the quantisers are asked for and there are none, or one of them is of a kind that ONNX
-            does not have.
+            does not have; a weight is NaN, or the network lies on simulated arrays.
         MissingDependencyError: onnxscript is not installed.
     """
+    check_not_simulated(model)
+    check_numbers(model.state_dict(), "the network")
     layers: dict[str, QuantLayer] = {}
     for name, module in model.named_modules():
         if isinstance(module, QuantLayer):

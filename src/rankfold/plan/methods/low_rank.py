@@ -76,6 +76,8 @@ class LowRank(Method):
         for rule in self.include_exclude:
             Wanted("a LayerRule(pattern, include)", LayerRule).check("LowRank include_exclude", rule)
         self._rule  # noqa: B018 (refuses a rank that cannot be read)
+        if self.groups < 1:
+            raise InputError(f"groups (={self.groups}) must be 1 or more")
         if self.entries is not None and self.entries < 1:
             raise InputError(f"entries (={self.entries}) must be 1 or more")
 

@@ -38,6 +38,7 @@ class Budget:
         Raises:
             InputError: it is none of these, or not above 0, or there is no such quantity.
         """
+        TEXT.check("the quantity of a budget", quantity)
         TEXT.check(f"budget of {quantity}", text)
         quantity = quantity_named(quantity, "budget")
         match = AMOUNT.fullmatch(text.strip())

@@ -24,6 +24,7 @@ from rankfold.planning.exact import (
     Candidate,
     LayerChoices,
     Solution,
+    total,
 )
 from rankfold.planning.exact.budget import limits_of
 from rankfold.planning.exact.quantities import spoken
@@ -92,7 +93,8 @@ def solve_on_chip(
             `chip.energy.chip_table` and `COUNTED` counted. Its own budgets, of cycles, weights and predicted
             loss, are kept, too.
         chip: the chip.
-        budgets: the most of `chip.best.FIGURES`; shares are of the dense network on this chip.
+        budgets: the most of `chip.best.FIGURES`, cycles and weights; shares are of the dense network, of the
+            former on this chip.
         objective: what shall be small, one of `chip.best.OBJECTIVES`, `SUMS` or `loss`; None: the objective
             of the problem.
         progress: hears of plans that are held against the model.
@@ -141,19 +143,17 @@ def mapping_plan_on_chip(
     """
     check_for_chip(budgets, objective)
     choices = mapping_choices(network, chip.hardware, bits, chip_table(chip), (CYCLES, *COUNTED), progress)
-    others = limits_of([budget for budget in budgets if budget.quantity in SUMS], choices)
 
     def plan_of(chosen: Sequence[Candidate]) -> Plan:
         return Plan.of(network, chip.hardware, [candidate.entry for candidate in chosen])
 
-    own = [budget for budget in budgets if budget.quantity in FIGURES]
     return _solved(
         network,
         chip,
         choices,
         plan_of=plan_of,
-        budgets=own,
-        others=others,
+        budgets=budgets,
+        others={},
         goal=objective,
         progress=progress,
     )
@@ -173,7 +173,10 @@ def _solved(
     layers = [layer.dense for layer in choices]
     dense_plan = Plan.of(network, chip.hardware, [layer.entry for layer in layers])
     dense = run_on_chip(network, dense_plan, chip, choose_mappings=True, progress=progress)
-    limits = {budget.quantity: budget.limit(FIGURES[budget.quantity](dense)) for budget in budgets}
+    own = [budget for budget in budgets if budget.quantity in FIGURES]
+    limits = {budget.quantity: budget.limit(FIGURES[budget.quantity](dense)) for budget in own}
+    sums = limits_of([budget for budget in budgets if budget not in own], choices)
+    others = {name: min(part[name] for part in (others, sums) if name in part) for name in {**others, **sums}}
     costs = ChipCosts(network, chip, choices, dense_plan, dense.graph)
     aim = Aim(limits, others, goal)
     found = ChipSearch(network, costs, plan_of, aim, progress or Silent()).find(layers)
@@ -181,6 +184,6 @@ def _solved(
     if goal in OBJECTIVES:
         value = OBJECTIVES[goal](found.run)
     elif found.chosen:
-        value = Solution(found.chosen, goal, 0.0, 0.0).total(goal)
+        value = total(found.chosen, goal)
     solution = Solution(found.chosen, goal, value, min(found.bound, value))
     return ChipPlanning(Planning(found.plan, choices, solution, others), found.run, dense, limits)

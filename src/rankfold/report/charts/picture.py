@@ -12,14 +12,23 @@ from rankfold.report.charts.drawing import svg_file
 from rankfold.report.runs import Run
 
 
+def check_picture(path: str | Path) -> None:
+    """Refuse a file that is no picture of this chart.
+
+    Raises:
+        InputError: `path` is no .svg.
+    """
+    if Path(path).suffix != ".svg":
+        raise InputError(f"picture {path} must be an .svg file")
+
+
 def write_picture(path: str | Path, runs: Sequence[Run]) -> None:
     """Write the chart for `runs` atomically to `path`, an SVG file.
 
     Raises:
         InputError: there is no run, `path` is no .svg, or it cannot be written.
     """
-    if Path(path).suffix != ".svg":
-        raise InputError(f"picture {path} must be an .svg file")
+    check_picture(path)
     if not runs:
         raise InputError("a picture needs at least one run")
     chart = accuracy_chart(runs)

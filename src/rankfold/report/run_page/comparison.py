@@ -17,11 +17,11 @@ def comparison(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
     """
     network, accuracy, *others = summary_headers(runs)
     headers = [network, accuracy, "points", *others]
-    baseline = float_baseline(runs)
+    shared = float_baseline(runs)
     rows = []
     for run, row in zip(runs, summary_rows(runs), strict=True):
         label, final, *numbers = row
-        lost = _lost(run, baseline)
+        lost = _lost(run, shared)
         # The label is the user's; nothing in it is a sign of ours.
         cells = [label]
         for cell in (final, lost, *numbers):
@@ -30,8 +30,11 @@ def comparison(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
     return headers, rows
 
 
-def _lost(run: Run, baseline: float | None) -> str:
-    """The difference from the baseline's accuracy."""
+def _lost(run: Run, shared: float | None) -> str:
+    """The difference from the accuracy of its own baseline; of a run without any, from that of the others."""
+    baseline = run.result.accuracy.baseline
+    if baseline is None:
+        baseline = shared
     if baseline is None:
         return DASH
     return points(run.result.accuracy.final, baseline)

@@ -44,6 +44,8 @@ def test_a_plan_is_written_and_told(weights, tmp_path, capsys):
         ([], "--allocation alds needs a budget of cycles, such as --max-cycles 60%"),
         (["--max-drop", "1"], "--allocation alds knows cycles and weights alone; omit --max-drop"),
         (["--max-cycles", "60%", "--kinds", "support"], "weights alone; omit --kinds"),
+        (["--max-cycles", "60%", "--max-latency", "1us"], "weights alone; omit --max-latency"),
+        (["--max-cycles", "60%", "--max-interval", "1us"], "weights alone; omit --max-interval"),
         (["--max-cycles", "60%", "--program-noise", "0.03"], "weights alone; omit the noise of arrays"),
         (["--max-cycles", "60%", "--ir-drop", "1e-4", "--hardware", "rram-32nm"], "omit the noise of arrays"),
         (["--max-cycles", "1"], "no groups and ranks need 1 cycles or fewer; the least that any need is"),

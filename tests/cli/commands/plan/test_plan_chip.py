@@ -66,6 +66,10 @@ def test_a_plan_from_data_keeps_its_budgets_on_the_chip(capsys, tmp_path, weight
     [
         (["--chip", "isac"], "chip (=isac) must be one of"),
         (["--chip", "isaac", "--array", "64x64"], "--array does not go with --chip"),
+        (["--chip", "isaac", "--mux", "3"], "--mux does not go with --chip"),
+        (["--chip", "isaac", "--adc-bits", "3"], "--adc-bits does not go with --chip"),
+        (["--chip", "isaac", "--cell-bits", "1"], "--cell-bits does not go with --chip"),
+        (["--chip", "isaac", "--out", "."], ". is a folder; give a file for the plan"),
         (["--chip", "isaac", "--max-arrays", "9"], "--max-arrays does not go with --chip"),
         (["--chip", "isaac", "--budget", "area=3mm2"], "area is no budget on a chip"),
         (["--chip", "isaac", "--objective", "conversions"], "conversions is no objective on a chip"),
@@ -75,7 +79,7 @@ def test_a_plan_from_data_keeps_its_budgets_on_the_chip(capsys, tmp_path, weight
 )
 def test_what_cannot_be_is_refused(capsys, tmp_path, options, words):
     out = tmp_path / "plan.json"
-    assert main(["plan", "resnet8", "--mappings-only", *options, "--out", str(out)]) == 2
+    assert main(["plan", "resnet8", "--mappings-only", "--out", str(out), *options]) == 2
     assert words in capsys.readouterr().err
     assert not out.exists()
 

@@ -90,6 +90,7 @@ def test_from_the_command_line(weights, model, digits, tmp_path, capsys):
             ["--search", "nsga2", "--max-arrays", "9"],
             "a search trades accuracy for cycles; omit --max-arrays",
         ),
+        (["--search", "nsga2", "--max-latency", "9us"], "cycles; omit --max-latency"),
         (["--search", "nsga2", "--trials", "0"], "trials (=0) must be 1 or more"),
         (["--search", "nsga2", "--chips", "0"], "chips (=0) must be 1 or more"),
         (

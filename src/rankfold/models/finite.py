@@ -1,0 +1,34 @@
+"""Weights that are no numbers, as a damaged file or a training that diverged leaves them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from rankfold.errors import InputError
+
+UNSET = "quantiser.step"  # NaN by itself until it is set, which quantisers see to
+
+
+def check_numbers(weights: Mapping[str, Tensor], where: str) -> None:
+    """Refuse weights of which one is NaN: the class of largest score would be 0 for whatever comes in.
+
+    Infinite ones pass, as masks have them.
+
+    Args:
+        weights: a state dict.
+        where: it is from, in words.
+
+    Raises:
+        InputError: one is NaN; the message names the first.
+    """
+    for name, value in weights.items():
+        if name.endswith(UNSET) or not value.is_floating_point() or value.is_meta:
+            continue
+        if bool(torch.isnan(value).any()):
+            raise InputError(
+                f"{where}: {name} holds values that are no numbers (NaN); give weights of a training that "
+                "did not diverge"
+            )
