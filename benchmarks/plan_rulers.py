@@ -50,7 +50,7 @@ from rankfold.planning.kinds import (
 )
 from rankfold.planning.kinds.stored import Stored
 from rankfold.planning.layer_losses import LayerLosses, dense_weight
-from rankfold.planning.plan_loss import PlanLosses, windows_of
+from rankfold.planning.plan_loss import PlanLosses, planned_windows
 from rankfold.planning.statistics import LayerStatistics, layer_statistics
 
 CURVATURE, MSE, SHARE, MAGNITUDE = RULERS = ("curvature", "mse", "share", "magnitude")
@@ -90,7 +90,7 @@ class Study:
     def known(self) -> LayerStatistics:
         """What calibration found of all layers that may be changed, and of all windows."""
         open_slots = {slot.name: slot for slot in self.slots if not slot.why_dense}
-        of_others = windows_of(self._others)
+        of_others = planned_windows(self._others)
         windows: dict[str, tuple[AnyWindow, ...]] = {}
         for name, slot in open_slots.items():
             windows[name] = tuple(dict.fromkeys((*windows_computed(slot), *of_others.get(name, ()))))

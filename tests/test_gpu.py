@@ -18,7 +18,7 @@ from rankfold.plan import uniform_plan
 from rankfold.planning import best_plan
 from rankfold.planning.exact import CYCLES, Budget
 from rankfold.runs.evaluate import load_run
-from rankfold.runs.stored import evaluate_folder
+from rankfold.runs.evaluate_folder import evaluate_folder
 from rankfold.simulator import NonIdealities, program_, simulate, simulated_layers
 from rankfold.surgery.quantise import quantise_
 from rankfold.training import captured

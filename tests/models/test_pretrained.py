@@ -8,7 +8,7 @@ from common.cifar import CIFAR100, first_test_images
 from common.thorough import only_thorough, thorough
 from rankfold.models.pretrained import BASELINES, shipped, shipped_baseline
 from rankfold.runs.evaluate import evaluate, load_run
-from rankfold.runs.stored import evaluate_folder
+from rankfold.runs.evaluate_folder import evaluate_folder
 
 
 @pytest.mark.parametrize("name", BASELINES)

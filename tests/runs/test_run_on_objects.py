@@ -19,11 +19,11 @@ from rankfold.runs.baseline import StoredWeights, TrainedWeights, dense_weights,
 from rankfold.runs.choices import RunChoices
 from rankfold.runs.energy_record import EnergyOptions
 from rankfold.runs.evaluate import evaluate, load_run
+from rankfold.runs.evaluate_folder import evaluate_folder
 from rankfold.runs.prepare import prepare
 from rankfold.runs.recipes import effective
 from rankfold.runs.run import run
 from rankfold.runs.state import RunNotes, traced
-from rankfold.runs.stored import evaluate_folder
 from rankfold.runs.train import train_network
 from rankfold.surgery.saving import save_weights
 from rankfold.training.batches import Batches

@@ -12,7 +12,8 @@ from rankfold.cli.main import main
 from rankfold.errors import InputError
 from rankfold.models.load import check_trusted, names_code
 from rankfold.runs.chips import LoadedRun
-from rankfold.runs.stored import StoredNetwork, evaluate_folder
+from rankfold.runs.evaluate_folder import evaluate_folder
+from rankfold.runs.stored import StoredNetwork
 
 RUN = Path(__file__).parents[1] / "data" / "version-0.1" / "runs" / "mixed"
 FACTORY = """from pathlib import Path

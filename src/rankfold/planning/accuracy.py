@@ -22,9 +22,9 @@ from rankfold.errors import InputError
 from rankfold.machine import NonIdealities
 from rankfold.mapping.window_cover import AnyWindow
 from rankfold.plan import DenseLayer, LayerPlan, Plan
-from rankfold.plan.kinds import LayerKind, has_part
+from rankfold.plan.kinds import LayerKind
 from rankfold.planning.data import HeldOut, PlanningData
-from rankfold.planning.kinds import PIXEL, STEP, candidates_of
+from rankfold.planning.kinds import PIXEL, windows_made_for
 from rankfold.runs.baseline import weights_digest
 from rankfold.simulator import check_arrays, program_, simulate
 from rankfold.surgery.by_weights import build_
@@ -303,9 +303,7 @@ class PlanAccuracy:
         for layer in plan.layers:
             if not layer.kind.made_for_data:
                 continue
-            windows: tuple[AnyWindow, ...] = (PIXEL,)
-            if has_part(type(layer.kind), STEP):
-                windows = candidates_of(layer.kind).made_for(layer.kind)
+            windows = windows_made_for(layer.kind)
             found: dict[AnyWindow, PatchMoments] = dict(self._windows.get(layer.name, {}))
             if layer.name in self._moments:
                 found[PIXEL] = self._moments[layer.name]

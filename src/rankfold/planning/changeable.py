@@ -18,6 +18,40 @@ from rankfold.surgery.by_weights import called_as_functions
 from rankfold.workload import Network
 
 
+def changeable_slots(
+    slots: tuple[LayerSlot, ...],
+    network: Network,
+    model: nn.Module,
+    arrays: Sequence[ArraySpec],
+    *,
+    kinds: frozenset[str] | None,
+    layer_bits: BitChoices | None,
+    count_rounding: bool,
+) -> tuple[LayerSlot, ...]:
+    """The slots with what each layer may become, before anything is known of what that loses.
+
+    Args:
+        slots: the layers.
+        network: the model's trace.
+        model: the network.
+        arrays: those that plans are for, and those that costs are counted on.
+        kinds: labels of the kinds that layers may become beside dense; None: all.
+        layer_bits: the bits that convolutions may have; None: all keep theirs.
+        count_rounding: whether what rounding loses counts where all keep theirs, too.
+
+    Raises:
+        InputError: the network is not the trace of this model, or there is no layer whose bits could be
+            chosen, or counted.
+    """
+    found = _open_slots(slots, network, model, arrays[0], kinds)
+    if layer_bits is not None:
+        # Where bits are to be chosen rounding counts as it is.
+        return _with_widths(found, model, layer_bits, arrays)
+    if count_rounding:
+        return _with_counted_rounding(found, model)
+    return found
+
+
 def windows_of(slot: LayerSlot, array: ArraySpec) -> tuple[AnyWindow, ...]:
     """The windows that any candidate of a layer computes at once, whatever its bits, each once."""
     windows: dict[AnyWindow, None] = {}
@@ -26,22 +60,20 @@ def windows_of(slot: LayerSlot, array: ArraySpec) -> tuple[AnyWindow, ...]:
     return tuple(windows)
 
 
-def with_widths(
-    slots: Sequence[LayerSlot], model: nn.Module, choices: BitChoices | None, arrays: Sequence[ArraySpec]
+def _with_widths(
+    slots: Sequence[LayerSlot], model: nn.Module, choices: BitChoices, arrays: Sequence[ArraySpec]
 ) -> tuple[LayerSlot, ...]:
     """The slots with the bits that convolutions may have; others, and those out of reach, keep their own.
 
     Args:
         slots: the layers.
         model: the network.
-        choices: the bits; None: all keep theirs.
+        choices: the bits.
         arrays: that costs are counted on; weights must fit into a row of each.
 
     Raises:
         InputError: no layer has bits, or none could have others.
     """
-    if choices is None:
-        return tuple(slots)
     if all(slot.entry.weight_bits is None for slot in slots):
         raise InputError("layer_bits are chosen instead of the network's bits; give it bits, too (bits=4)")
     modules = dict(model.named_modules())
@@ -62,7 +94,7 @@ def with_widths(
     return tuple(left)
 
 
-def with_counted_rounding(slots: Sequence[LayerSlot], model: nn.Module) -> tuple[LayerSlot, ...]:
+def _with_counted_rounding(slots: Sequence[LayerSlot], model: nn.Module) -> tuple[LayerSlot, ...]:
     """The slots with their own bits as the only choice of convolutions, so that what rounding to them loses
     counts.
 
@@ -115,7 +147,7 @@ def _holds(array: ArraySpec, weight_bits: int) -> bool:
     return True
 
 
-def open_slots(
+def _open_slots(
     slots: tuple[LayerSlot, ...],
     network: Network,
     model: nn.Module,

@@ -24,7 +24,7 @@ class RayLayers(OnRay):
     def __call__(
         self, work: Callable[[LayerSlot], LayerWork], order: Sequence[LayerSlot]
     ) -> Generator[LayerChoices]:
-        """As `losses.LayerRunner`, on the cluster that `connect` found."""
+        """As `layer_runners.LayerRunner`, on the cluster that `connect` found."""
         ray = load_ray()
         try:
             task = ray.remote(find_layer)

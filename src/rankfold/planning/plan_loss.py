@@ -30,10 +30,9 @@ from rankfold.mapping.window_matrix import window_weight
 from rankfold.models.device import device_of
 from rankfold.plan import LayerPlan, Plan, TrimmedLayer
 from rankfold.plan.channels import text_to_channels
-from rankfold.plan.kinds import has_part
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
 from rankfold.planning.data import PlanningData, default_images, planning_data
-from rankfold.planning.kinds import PIXEL, STEP, candidates_of
+from rankfold.planning.kinds import PIXEL, windows_made_for
 from rankfold.planning.request import check_request
 from rankfold.planning.statistics import LayerStatistics, layer_statistics
 from rankfold.surgery.kinds import surgery_of
@@ -80,7 +79,7 @@ class PlanLosses:
         check_request((), images=images, seed=seed)
         samples = planning_data(data, device_of(model))
         images = images or default_images(samples)
-        windows = windows_of(plans)
+        windows = planned_windows(plans)
         batches = samples.calibration(images, seed)
         skipped = [layer.name for plan in plans for layer in plan.layers if not layer.kind.computes]
         skippable = list(dict.fromkeys(skipped))
@@ -141,7 +140,7 @@ class PlanLosses:
                 continue
             matrices = _matrices(layer, network.get_submodule(layer.name))
             unread = self._unread(layer, plan)
-            of_windows = zip(_windows(layer), matrices, strict=True)
+            of_windows = zip(windows_made_for(layer.kind), matrices, strict=True)
             losses[layer.name] = sum(self._of_matrix(layer, *one, unread) for one in of_windows)
         return losses
 
@@ -210,7 +209,7 @@ class PlanLosses:
         return predicted_loss(copies, after, self._known.windows[name][window])
 
 
-def windows_of(plans: Iterable[Plan]) -> dict[str, tuple[AnyWindow, ...]]:
+def planned_windows(plans: Iterable[Plan]) -> dict[str, tuple[AnyWindow, ...]]:
     """The layers that plans change, with the windows of several pixels whose matrices they become.
 
     Raises:
@@ -220,7 +219,7 @@ def windows_of(plans: Iterable[Plan]) -> dict[str, tuple[AnyWindow, ...]]:
     for plan in plans:
         for layer in plan.changed:
             _check_comparable(layer)
-            found.setdefault(layer.name, {}).update(dict.fromkeys(_windows(layer)))
+            found.setdefault(layer.name, {}).update(dict.fromkeys(windows_made_for(layer.kind)))
     return {name: tuple(one for one in windows if one != PIXEL) for name, windows in found.items()}
 
 
@@ -230,13 +229,6 @@ def _kept(after: np.ndarray, before: np.ndarray, unread: np.ndarray | None) -> n
         return after
     own = np.tile(unread, len(after) // len(unread)).reshape(-1, *[1] * (after.ndim - 1))
     return np.where(own, before, after)
-
-
-def _windows(layer: LayerPlan) -> tuple[AnyWindow, ...]:
-    """Those whose matrices the layer consists of; (1, 1) alone: its own weight."""
-    if has_part(type(layer.kind), STEP):
-        return candidates_of(layer.kind).made_for(layer.kind)
-    return (PIXEL,)
 
 
 def _matrices(layer: LayerPlan, module: nn.Module) -> tuple[Tensor, ...]:

@@ -20,12 +20,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.models.device import MODEL, device_of
 from rankfold.plan.uniform import Bits
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy, agreement
-from rankfold.planning.changeable import (
-    open_slots,
-    windows_of,
-    with_counted_rounding,
-    with_widths,
-)
+from rankfold.planning.changeable import changeable_slots, windows_of
 from rankfold.planning.channels import in_order, with_channels
 from rankfold.planning.choices import layer_choices
 from rankfold.planning.data import PlanningData, default_images, digest_of, planning_data
@@ -168,13 +163,17 @@ def planning_problem(
     measure = MeasureSettings(measured_images, seed=seed, calibrated=images)
     taken_for = None if outputs is None else OutputModel.parse(outputs)
     by = _measured_by(model, samples, measure, metric=metric, max_drop=max_drop, outputs=taken_for)
-    all_slots = layer_slots(network, _spec(array), bits, pointwise=pointwise, linear=linear)
-    slots = open_slots(all_slots, network, model, _spec(array), chosen)
+    slots = layer_slots(network, _spec(array), bits, pointwise=pointwise, linear=linear)
     costing = _costing(network, array, slots, table, linear=linear)
-    slots = with_widths(slots, model, layer_bits, (_spec(array), costing.precise.array))
-    # Where bits are to be chosen rounding counts as it is.
-    if count_rounding and layer_bits is None:
-        slots = with_counted_rounding(slots, model)
+    slots = changeable_slots(
+        slots,
+        network,
+        model,
+        (_spec(array), costing.precise.array),
+        kinds=chosen,
+        layer_bits=layer_bits,
+        count_rounding=count_rounding,
+    )
     calibration = samples.calibration(images, seed)
     slots, bypasses = _among_others(slots, model, calibration)
     known = _calibrated(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rankfold.files import write_json, write_text
@@ -13,7 +13,13 @@ from rankfold.reproduce.figure import figure
 from rankfold.reproduce.grid import Grid
 from rankfold.reproduce.headline import Point, average
 from rankfold.reproduce.measure import TABLE, Measurement, write_table
-from rankfold.reproduce.summary import OURS, headline_tables, headlines, headlines_to_json
+from rankfold.reproduce.summary import (
+    OURS,
+    Headlines,
+    headline_tables,
+    headlines,
+    headlines_to_json,
+)
 from rankfold.reproduce.tables import (
     best_table,
     energy_table,
@@ -21,6 +27,8 @@ from rankfold.reproduce.tables import (
     published_table,
     support_table,
 )
+
+TEXT, PICTURE = "tables.md", "accuracy-cycles.svg"
 
 
 def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[Path, ...]:
@@ -37,13 +45,28 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
         rows += outcome.rows
     if not rows:
         return ()
-    # The table first: all else can be made of it again.
-    write_table(out / TABLE, rows)
     points = average(rows)
     found = {method: headlines(points, method) for method in _ours(points)}
-    written = [TABLE, *(OURS[method] for method in found), "tables.md", "accuracy-cycles.svg"]
+    # All of it is made before any is written: what fails leaves no new table beside an old picture.
+    text = _markdown(grid, outcomes, points, rows, found)
+    drawn = figure(points, f"{grid.model}, fine-tuned for {_epochs(rows)}")
+    # The table first: all else can be made of it again.
+    write_table(out / TABLE, rows)
     for method, lines in found.items():
         write_json(out / OURS[method], headlines_to_json(lines))
+    write_text(out / TEXT, text)
+    write_text(out / PICTURE, drawn)
+    return tuple(out / name for name in (TABLE, *(OURS[method] for method in found), TEXT, PICTURE))
+
+
+def _markdown(
+    grid: Grid,
+    outcomes: Sequence[Outcome],
+    points: Sequence[Point],
+    rows: Sequence[Measurement],
+    found: Mapping[str, Headlines],
+) -> str:
+    """All tables, one section each; those without any row are left out."""
     sections = {
         "All networks: cycles by the best mapping of each layer": best_table(points),
         "The published reading: 3x3 layers of stride 1, no padding": published_table(points),
@@ -52,17 +75,15 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
         "Kernel positions that all outputs share": support_table(points),
     }
     # Last, as they are the longest: a line for each opponent, array and mapping.
+    measured = {point.method for point in points}
     for method, lines in found.items():
-        if lines or method in {point.method for point in points}:
+        if lines or method in measured:
             sections[f"Headlines: {method}"] = headline_tables(lines, method)
     parts = [f"# {grid.name}", _how(grid, outcomes, points, rows)]
     for title, text in sections.items():
         if text:
             parts.append(f"## {title}\n\n{text.strip()}")
-    write_text(out / "tables.md", "\n\n".join(parts) + "\n")
-    title = f"{grid.model}, fine-tuned for {_epochs(rows)}"
-    write_text(out / "accuracy-cycles.svg", figure(points, title))
-    return tuple(out / name for name in written)
+    return "\n\n".join(parts) + "\n"
 
 
 def _ours(points: Sequence[Point]) -> list[str]:

@@ -15,9 +15,9 @@ from rankfold.models.zoo import build
 from rankfold.progress import Silent
 from rankfold.runs.chips import LoadedRun
 from rankfold.runs.evaluate import load_run
+from rankfold.runs.evaluate_folder import evaluate_folder
 from rankfold.runs.simulate import simulate_run
 from rankfold.runs.simulation import SimulationOptions
-from rankfold.runs.stored import evaluate_folder
 from rankfold.simulator import NonIdealities
 from rankfold.workload import trace
 

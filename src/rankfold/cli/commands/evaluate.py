@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     from rankfold.cli.words.progress import Bars
     from rankfold.models.pretrained import run_folder
     from rankfold.report.numbers import plural
-    from rankfold.runs.stored import evaluate_folder
+    from rankfold.runs.evaluate_folder import evaluate_folder
     from rankfold.training.metric import in_words
 
     prepare_process(options.threads)

@@ -19,7 +19,7 @@ from rankfold.cli.arguments.training import (
 )
 from rankfold.cli.arguments.values import checked, input_sizes, refuse_given
 from rankfold.errors import InputError
-from rankfold.explore import LocalPool, Search, Space, explore, load_space
+from rankfold.explore import LocalPool, Search, explore, load_space
 from rankfold.explore.front import OBJECTIVES, QUANTITIES, chosen_objectives
 from rankfold.explore.runners import Runner, ThisProcess
 from rankfold.explore.search import SAMPLERS
@@ -112,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
     # Before anything is computed: files that are none of ours are never written over.
     check_targets(options.out)
     runner = _runner(options)
-    networks, trained = _networks(options, space)
+    networks, trained = _networks(options)
     progress = Bars()
     for warning in space.warnings:
         progress.note(f"warning: {warning}")
@@ -159,7 +159,7 @@ def _runner(options: argparse.Namespace) -> Runner:
     return LocalPool(workers)
 
 
-def _networks(options: argparse.Namespace, space: Space) -> tuple[list[Network], TrainedNetworks | None]:
+def _networks(options: argparse.Namespace) -> tuple[list[Network], TrainedNetworks | None]:
     """The networks, with their weights where there are data."""
     if options.data is None:
         of_trained = ["checkpoint", "classes", "calibration_images"]

@@ -15,6 +15,7 @@ from rankfold.planning.kinds.kind import (
     uses_channels,
     uses_supports,
     windows_computed,
+    windows_made_for,
 )
 from rankfold.planning.kinds.study import PIXEL, LayerStudy
 
@@ -35,4 +36,5 @@ __all__ = [
     "uses_channels",
     "uses_supports",
     "windows_computed",
+    "windows_made_for",
 ]

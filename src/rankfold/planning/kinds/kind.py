@@ -185,6 +185,13 @@ def candidates_of(kind: LayerKind | type[LayerKind]) -> KindCandidates:
     return part_of(kind, STEP, KindCandidates)  # type: ignore[type-abstract]
 
 
+def windows_made_for(kind: LayerKind) -> tuple[AnyWindow, ...]:
+    """Those whose matrices a layer of this kind consists of; (1, 1) alone: its own weight."""
+    if has_part(type(kind), STEP):
+        return candidates_of(kind).made_for(kind)
+    return (PIXEL,)
+
+
 def labels() -> tuple[str, ...]:
     """What the kinds that planning knows are called, such as `low-rank`, beside dense."""
     return tuple(_label(kind) for kind in kinds() if has_part(kind, STEP) and kind.changes_weight)

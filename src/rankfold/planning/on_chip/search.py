@@ -49,7 +49,7 @@ class Aim:
     Attributes:
         limits: the most of the chip's own figures, by `FIGURES`: us, us and pJ.
         others: the most of what layers add up to: cycles, weights, the predicted loss.
-        goal: what shall be small, one of `FIGURES` or of `GOALS`.
+        goal: what shall be small, one of `OBJECTIVES`, or a quantity that layers add up to.
     """
 
     limits: Mapping[str, float]
