@@ -157,6 +157,14 @@ TYPES = {
         "network has a layer body.*, which the model does not have; give rf.trace of this very model",
     ),
     "swapped": (lambda: write_csv(NETWORK, "a.csv", PLAN), "path must be a path, not a Network"),
+    "plan for other images": (
+        lambda: rf.cycles(rf.trace(net(), (3, 16, 16)), PLAN),
+        r"the plan is for images of \(3, 8, 8\) \(C, H, W\), the network gets \(3, 16, 16\)",
+    ),
+    "energy of another": (
+        lambda: rf.energy(rf.zoo_network("resnet8"), PLAN),
+        "the plan is for another network",
+    ),
     "simulated again": (
         lambda: rf.simulate(simulated(), PLAN),
         "lies on simulated arrays already; give the one that simulate was given",

@@ -138,7 +138,10 @@ def averages_of(name: str, sums: MomentSums) -> PatchMoments:
         InputError: it never ran.
     """
     if sums.count == 0:
-        raise InputError(f"layer {name} never ran on the calibration data; give batches that reach it")
+        raise InputError(
+            f"layer {name} never ran on the calibration data, which has no batch, or none that reaches it; "
+            "give others"
+        )
     return sums.moments()
 
 

@@ -25,7 +25,7 @@ from rankfold.mapping import ArraySpec, map_layer
 from rankfold.notebooks import Shown, in_brackets
 from rankfold.plan.kinds import kinds
 from rankfold.plan.layer import LayerPlan
-from rankfold.plan.plan import PLAN, Plan, weights
+from rankfold.plan.plan import PLAN, Plan, check_plan, weights
 from rankfold.workload import ConvShape, Network
 from rankfold.workload.network import NETWORK
 
@@ -144,10 +144,12 @@ def network_cycles(
         linear: whether fully connected layers count too; None: where the plan makes any of them low-rank.
 
     Raises:
-        InputError: nothing is left to count; the array has bits per cell or DAC, and a layer of the plan no
+        InputError: the plan is for another network, or images of another size; nothing is left to count; the
+            array has bits per cell or DAC, and a layer of the plan no
             bits, or more than a row holds; or the mask of a pruned layer, or the support of a row-sparse one,
             is missing.
     """
+    check_plan(plan, network)
     array = plan.array
     if masks is None:
         masks = plan.masks

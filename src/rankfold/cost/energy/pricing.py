@@ -18,7 +18,7 @@ from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.array import SIGN_MAGNITUDE, TWOS_COMPLEMENT
 from rankfold.plan import DenseLayer, LayerPlan, Plan, uniform_plan, weights
-from rankfold.plan.plan import PLAN
+from rankfold.plan.plan import PLAN, check_plan
 from rankfold.workload import ConvShape, Network
 from rankfold.workload.network import NETWORK
 
@@ -51,8 +51,10 @@ def energy_of(
         masks: the weights that pattern-pruned layers keep, see `load_masks`; None: those of the plan.
 
     Raises:
-        InputError: see `network_energy`; or there is no such table.
+        InputError: see `network_energy`; the plan is for another network, or images of another size; or there
+            is no such table.
     """
+    check_plan(plan, network)
     if isinstance(table, Hardware):
         plan, table = plan.on(table), None
     if table is None:
