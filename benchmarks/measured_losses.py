@@ -1,7 +1,7 @@
 """What each changed layer of the trained plans loses alone, measured, beside what is predicted of it.
 
 Usage: python benchmarks/measured_losses.py --data path/to/cifar10 [--threads 1]
-           [--out results/planned/measured_losses.csv] [--told]
+           [--out results/planned/measured_losses.csv]
 
 The plans are those of `trained_plans.py`, from which accuracies after training are learnt. Each network is
 made of the shipped float weights, without bits and training. Of each changed layer in an otherwise dense
@@ -12,14 +12,13 @@ were made for. It goes on where it was stopped; a quarter of a minute of process
 
 Prints how many times the prediction is measured, by kind of layer, and how well accuracies after training are
 foreseen from sums of these losses instead of predicted ones, each plan by all others (`forecasts.py`).
-`--told` prints that of the table as it is.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from torch.nn import functional as F
 from trained_plans import BITS, Trained, is_of_windows, of_runs, stated_loss
 
 from rankfold import Plan
+from rankfold.calibration.readers import sole_readers
 from rankfold.plan import TrimmedLayer
 from rankfold.plan.prediction import decisions
 from rankfold.planning.data import planning_data
@@ -57,7 +57,7 @@ class Measuring:
     def __init__(self, measured: Subject) -> None:
         self.dense = measured.dense.eval()
         samples = planning_data(measured.data, torch.device("cpu"))
-        self._images = list(samples.calibration(IMAGES, SEED))
+        self.images = list(samples.calibration(IMAGES, SEED))
         self._scores = self._of(self.dense)
 
     def of(self, network: nn.Module) -> list[float]:
@@ -73,7 +73,7 @@ class Measuring:
 
     def _of(self, network: nn.Module) -> Tensor:
         with torch.no_grad():
-            return torch.cat([network(images) for images in self._images]).float()
+            return torch.cat([network(images) for images in self.images]).float()
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def standing_in(dense: nn.Module, made: nn.Module, names: Sequence[str]) -> Iter
             hook.remove()
 
 
-def units(plan: Plan, readers: dict[str, str]) -> Iterator[tuple[str, ...]]:
+def units(plan: Plan, readers: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
     """The changed layers, two trimmed ones together where one alone reads what the other gives."""
     trimmed = {layer.name for layer in plan.changed if isinstance(layer.kind, TrimmedLayer)}
     taken: set[str] = set()
@@ -110,15 +110,18 @@ def units(plan: Plan, readers: dict[str, str]) -> Iterator[tuple[str, ...]]:
 
 def measure(rows: Rows, networks: Sequence[Trained], measured: Subject) -> None:
     """Add the plans that the table lacks."""
-    known = {row[0] for row in rows.rows}
+    # That of all layers is written last: without it the others of a plan are measured again.
+    known = {row[0] for row in rows.rows if row[2] == WHOLE}
+    rows.rows = [row for row in rows.rows if row[0] in known]
     plans = {decisions(one.plan.layers): one for one in reversed(networks) if one.plan.changed}
     waiting = [(digest, one) for digest, one in reversed(plans.items()) if digest not in known]
     measuring = Measuring(measured)
     for start in range(0, len(waiting), AT_ONCE):
         group = waiting[start : start + AT_ONCE]
         losses = PlanLosses.on(measured.dense, measured.data, [one.plan for _, one in group])
-        readers = dict(losses._known.readers)
         for digest, one in group:
+            names_of_all = [layer.name for layer in one.plan.changed]
+            readers = sole_readers(measured.dense, measuring.images, names_of_all)
             made, by_layer = losses.network(one.plan), losses.by_layer(one.plan)
             found = []
             for names in units(one.plan, readers):
@@ -127,14 +130,13 @@ def measure(rows: Rows, networks: Sequence[Trained], measured: Subject) -> None:
                 kind = one.plan.layer(names[0]).kind.name
                 found.append((" ".join(names), kind, sum(by_layer[name] for name in names), lost))
             found.append((WHOLE, "", sum(by_layer.values()), measuring.of(made)))
-            # A plan is in the table when it is there as a whole.
             for layers, kind, predicted, lost in found:
                 rows.add([digest, one.run, layers, kind, *(f"{value:.5f}" for value in (predicted, *lost))])
             print(f"{one.run}: {len(found) - 1} layers", flush=True)
 
 
 def tell(path: Path) -> None:
-    """Print both tables of docs/planning-accuracy.md."""
+    """Print what docs/planning-accuracy.md says of the table."""
     with path.open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     layers = [row for row in table if row["layers"] != WHOLE and float(row["predicted"]) > 1e-4]
@@ -180,12 +182,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser, test=None)
     parser.add_argument("--out", type=Path, default=Path("results/planned/measured_losses.csv"))
-    parser.add_argument("--told", action="store_true", help="measure nothing")
     options = parser.parse_args()
-    if not options.told:
-        networks = [one for one in of_runs() if bits_of(one.plan.layers) == BITS]
-        learnt = [one for one in networks if stated_loss(one.plan) is not None or is_of_windows(one.plan)]
-        measure(Rows(options.out, HEADER, 3), learnt, subject(options))
+    networks = [one for one in of_runs() if bits_of(one.plan.layers) == BITS]
+    learnt = [one for one in networks if stated_loss(one.plan) is not None or is_of_windows(one.plan)]
+    measure(Rows(options.out, HEADER, 3), learnt, subject(options))
     tell(options.out)
 
 

@@ -69,7 +69,7 @@ def main() -> None:
         masks = masks_for(plan, run.weights)
         found = network_energy(network, under_best(plan).on(machine), hardware_table(machine), masks)
         amounts = [f"{found.area:.2f}", f"{found.latency:.1f}", f"{found.interval:.1f}"]
-        energy = f"{found.energy / 1000:.1f}"
+        energy = f"{found.energy / 1000:.4f}"
         rows.add([*key, found.reads, found.arrays, *amounts, energy, commit()])
         print(rows.rows[-1], flush=True)
 

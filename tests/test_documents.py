@@ -31,6 +31,10 @@ def test_a_key_is_given_once(tmp_path: Path) -> None:
     for text in ("a: 1\nb: 2\na: 3", "- {c: 0, a: 1, a: 1}"):
         with pytest.raises(InputError, match=r"not valid YAML: the key a is there twice in one mapping"):
             parse_yaml(text, "mine.yaml")
+    with pytest.raises(InputError, match="the key true is there twice"):
+        parse_yaml("yes: 1\ntrue: 2", "mine.yaml")
+    assert parse_yaml("1: a\n'1': b", "mine.yaml") == {1: "a", "1": "b"}
+    assert parse_yaml("a: &a {x: 1}\nb: &b {y: 2}\nc: {<<: *a, <<: *b}", "mine.yaml")["c"] == {"x": 1, "y": 2}
     # What merges another mapping overrides its keys, as it should.
     merged = parse_yaml("a: &a {x: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b, x: 3}", "mine.yaml")
     assert [merged[name]["x"] for name in "abc"] == [1, 2, 3]

@@ -73,17 +73,35 @@ def test_a_damaged_file_leaves_the_network_as_it_was(quantised, tmp_path) -> Non
     weights = load_file(tmp_path / "model.safetensors")
     weights["5.bias"][0] = math.nan
     save_file(weights, tmp_path / "model.safetensors")
-    fresh = net()
-    before = {name: value.clone() for name, value in fresh.state_dict().items()}
     with pytest.raises(rf.InputError, match=r"model\.safetensors: 5\.bias holds values that are no numbers"):
-        rf.load_(fresh, tmp_path)
+        rf.load_(net(), tmp_path)
     # And so does one of another network, which is found out when layers and quantisers are there already.
     rf.save(model, plan, tmp_path)
     wider = nn.Sequential(*net()[:5], nn.Linear(8, 5))
+    parameters = dict(wider.named_parameters())
+    values = {name: value.clone() for name, value in parameters.items()}
     with pytest.raises(rf.InputError, match="for another network or number of classes"):
         rf.load_(wider, tmp_path)
     assert [type(module) for module in wider] == [type(module) for module in net()]
-    assert all(torch.equal(value, before[name]) for name, value in fresh.state_dict().items())
+    for name, value in wider.named_parameters():
+        assert value is parameters[name] and torch.equal(value, values[name])
+
+
+class WithState(nn.ReLU):
+    """Keeps what is no tensor in the state of the network."""
+
+    def get_extra_state(self) -> Any:
+        return {"seen": 3}
+
+    def set_extra_state(self, state: Any) -> None:
+        assert state == {"seen": 3}
+
+
+def test_what_is_no_tensor_passes(quantised, tmp_path) -> None:
+    model, plan = quantised
+    model[1] = WithState()
+    write_onnx(model, (3, 8, 8), tmp_path / "net.onnx")
+    assert rf.evaluate(rf.simulate(model, plan), GOOD) == rf.evaluate(model, GOOD)
 
 
 def test_infinite_values_pass(quantised, tmp_path) -> None:

@@ -295,6 +295,15 @@ def test_a_network_is_not_saved_with_the_plan_of_another(model, plan, match, tmp
     assert not list(tmp_path.iterdir())
 
 
+def test_a_layer_with_hooks_is_not_taken_for_what_the_plan_makes_of_it(tmp_path):
+    model = net()
+    model[2].register_forward_hook(lambda *_: None)
+    with pytest.raises(rf.InputError, match="layer 2 of the network is not g2 r2, as the plan says"):
+        rf.quantise_(model, PLAN, GOOD)
+    with pytest.raises(rf.InputError, match="layer 2 of the network is not g2 r2, as the plan says"):
+        rf.save(model, quantised()[1], tmp_path / "out")
+
+
 def test_a_network_is_not_quantised_twice_or_by_another_plan():
     model, plan = quantised()
     with pytest.raises(rf.InputError, match="layer 0 is quantised already"):

@@ -12,6 +12,7 @@ from rankfold.errors import InputError
 LONGEST = 240  # letters of what a schema complains of
 LARGEST_YAML = 1_000_000  # values of a YAML file; our largest grid has a few hundred
 LONGEST_NUMBER = 1000  # digits of a whole number
+MERGE = "tag:yaml.org,2002:merge"
 
 
 def read_json(path: str | Path) -> Any:
@@ -121,6 +122,7 @@ def _check_keys(root: Any) -> None:
     """
     import yaml
 
+    reader = yaml.SafeLoader("")
     waiting, seen = [root], set()
     while waiting:
         node = waiting.pop()
@@ -133,11 +135,15 @@ def _check_keys(root: Any) -> None:
         known = set()
         for key, value in node.value:
             waiting += [key, value]
-            if isinstance(key, yaml.ScalarNode) and key.value in known:
+            # What merges another mapping (<<) is no key of this one.
+            if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
+                continue
+            # By what it stands for: `yes` and `true` are one key, 1 and '1' are two.
+            stands_for = key.tag, reader.construct_object(key)
+            if stands_for in known:
                 words = f"the key {key.value[:LONGEST]} is there twice in one mapping; keep one"
                 raise yaml.constructor.ConstructorError(None, None, words, key.start_mark)
-            if isinstance(key, yaml.ScalarNode):
-                known.add(key.value)
+            known.add(stands_for)
 
 
 def _written_out(content: Any) -> float:

@@ -85,6 +85,9 @@ def test_low_rank_tables_have_every_width():
     for width, accuracy in (("4 bits", "90.00 %"), ("8 bits", "80.00 %")):
         assert f"by groups g and rank r, {width}" in written and accuracy in written
     assert "bits" not in low_rank_tables([first])
+    # Of each width the points of least distillation, whatever other widths have.
+    taught = low_rank_tables([point(0.90, 800, distil=0.9), second])
+    assert "90.00 %" in taught and "80.00 %" in taught
 
 
 def test_windows_and_plans_have_headlines_of_their_own():

@@ -245,6 +245,10 @@ def test_runs_of_another_grid_are_refused(finished, tmp_path, capsys):
     shutil.copytree(tmp_path / "moved" / "cells", tmp_path / "again" / "cells")
     (outcome,) = reproduce(grid, tmp_path / "again", Silent(), budget=0)
     assert outcome.error is not None and "holds a run with another data set; move it away" in outcome.error
+    # What was trained on data that are not there any more is counted all the same.
+    elsewhere = replace(grid, data=str(tmp_path / "moved away"))
+    (outcome,) = reproduce(elsewhere, tmp_path / "again", Silent(), budget=0)
+    assert outcome.done
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +13,10 @@ from rankfold.errors import InputError
 UNSET = "quantiser.step"  # NaN by itself until it is set, which quantisers see to
 
 
-def check_numbers(weights: Mapping[str, Tensor], where: str) -> None:
+def check_numbers(weights: Mapping[str, Any], where: str) -> None:
     """Refuse weights of which one is NaN: the class of largest score would be 0 for whatever comes in.
 
-    Infinite ones pass, as masks have them.
+    Infinite ones pass, as masks have them, and so does what is no tensor, the extra state of a module.
 
     Args:
         weights: a state dict.
@@ -25,7 +26,9 @@ def check_numbers(weights: Mapping[str, Tensor], where: str) -> None:
         InputError: one is NaN; the message names the first.
     """
     for name, value in weights.items():
-        if name.endswith(UNSET) or not value.is_floating_point() or value.is_meta:
+        if name.endswith(UNSET) or not isinstance(value, Tensor):
+            continue
+        if not value.is_floating_point() or value.is_meta:
             continue
         if bool(torch.isnan(value).any()):
             raise InputError(

@@ -146,14 +146,14 @@ def cell_plan(cell: Cell, model: nn.Module, network: Network, array: ArraySpec) 
     return plan_of(cell.setting(), model, network, array, bits=cell.bits)
 
 
-def finished(grid: Grid, cell: Cell, out: Path, data: str) -> Outcome:
+def finished(grid: Grid, cell: Cell, out: Path, data: str | None) -> Outcome:
     """What is there of a cell already.
 
     Args:
         grid: the grid.
         cell: the cell.
         out: the folder of the results.
-        data: digest of the grid's data; a run on others is an error, as beside another network.
+        data: digest of the grid's data, where a run on others is an error; None: not known.
     """
     path = cell_folder(out, cell) / run_files.RESULT
     if path.parent.is_dir():
@@ -164,7 +164,7 @@ def finished(grid: Grid, cell: Cell, out: Path, data: str) -> Outcome:
         # The name has the cell's setting; what the grid says for all cells is only in the result.
         result = Result.load(path)
         other = _differences(result, grid.recipe_of(cell), cell)
-        if result.data.digest != data:
+        if data is not None and result.data.digest != data:
             other.insert(0, "data set")
         if result.model != grid.model:
             other.insert(0, "network")

@@ -1,9 +1,9 @@
 """Pricing a finished table of cells on other hardware, where the folders of its runs are not kept any more.
 
 Cycles, conversions and energy follow from a plan, its masks and the hardware. Masks are chosen from the dense
-network's weights before any training and stay, so that they can be made again without it; accuracies are
-taken from the table. That the networks are the same ones is not assumed: all cycles, conversions and
-parameters must be those of the table.
+network's weights before any training and stay, so that they can be made again without it; plans that were
+made on images are read from where the grid keeps them; accuracies are taken from the table. That the networks
+are the same ones is not assumed: all cycles, conversions and parameters must be those of the table.
 """
 
 from __future__ import annotations
@@ -158,7 +158,8 @@ def _check_made_of_weights(cell: Cell, plan: Plan) -> None:
 
 
 def _kept_plan(cell: Cell, path: Path) -> Plan:
-    """The plan that was made of weights and images before.
+    """The plan that was made of weights and images before; of which does not matter, as its cycles,
+    conversions and parameters must be those of the table.
 
     Raises:
         InputError: it is not there any more, or damaged.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rankfold import run_files
+from rankfold.errors import InputError
 from rankfold.machine import hardware_to_json
 from rankfold.models.load import load_model
 from rankfold.models.pretrained import shipped_baseline
@@ -91,7 +92,7 @@ def reproduce(
         check_source(grid.data, None)
     # Before any cell: the results of two grids in one folder could not be told apart.
     claim(grid, out, device)
-    data = load_images(grid.data).digest
+    data = _digest(grid.data)
     outcomes = {cell: finished(grid, cell, out, data) for cell in grid.cells}
     waiting = []
     for cell, outcome in outcomes.items():
@@ -113,6 +114,14 @@ def reproduce(
             words = _in_words(outcome)
             progress.note(f"{place} {outcome.cell.name}: {words}")
     return tuple(outcomes.values())
+
+
+def _digest(source: str) -> str | None:
+    """That of the data; None: they are not there any more, and runs on them are counted without."""
+    try:
+        return load_images(source).digest
+    except InputError:
+        return None
 
 
 def one_by_one(

@@ -24,14 +24,14 @@ def low_rank_tables(points: Sequence[Point]) -> str:
     ours = [point for point in points if point.is_of(LowRank.name, "sdk")]
     if not ours:
         return ""
-    # A cell of the table has room for one point.
-    least = min(_distillation(point) for point in ours)
     by_width: dict[str, list[Point]] = {}
     for point in ours:
-        if _distillation(point) == least:
-            by_width.setdefault(point.width, []).append(point)
+        by_width.setdefault(point.width, []).append(point)
     parts = []
-    for width, alike in by_width.items():
+    for width, same in by_width.items():
+        # A cell of the table has room for one point.
+        least = min(_distillation(point) for point in same)
+        alike = [point for point in same if _distillation(point) == least]
         of_bits = f", {width}" if len(by_width) > 1 else ""
         each = by_array(alike)
         first = next(iter(each.values()))  # accuracies are the same on all arrays

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rankfold.cost import network_cycles
-from rankfold.cost.energy import (
-    ComponentTable,
-    choose_mappings,
-    dense_plan,
-    find_table,
-    network_energy,
-)
+from rankfold.cost.energy import ComponentTable, dense_plan, find_table, network_energy
 from rankfold.errors import InputError
 from rankfold.plan import Plan
 from rankfold.workload import Network
@@ -64,11 +57,12 @@ def network_cost(network: Network, plan: Plan, table: ComponentTable | None = No
 
 
 def dense_cost(network: Network, plan: Plan, table: ComponentTable | None = None) -> NetworkCost:
-    """The same of the dense network on the array of a plan, laid out by the rule that plans without a
-    mapping are: else a better mapping would look like a saving.
+    """The same of the dense network on the array of a plan, each layer under the mapping that it has in the
+    plan: else another mapping would look like a saving, or hide one.
     """
-    dense = dense_plan(plan, "sdk")
-    # An array may be too small for one weight; its cycles are counted all the same, as above.
-    with suppress(InputError):
-        dense = choose_mappings(network, dense, table or find_table(None, plan.array))
-    return network_cost(network, dense, table)
+    layers = []
+    for layer, kept in zip(plan.layers, dense_plan(plan, "sdk").layers, strict=True):
+        if layer.mapping in kept.kind.mappings:
+            kept = replace(kept, mapping=layer.mapping)
+        layers.append(kept)
+    return network_cost(network, replace(plan, layers=tuple(layers)), table)

@@ -56,6 +56,8 @@ def check_follows(model: nn.Module, plan: Plan, *, quantised: bool = True) -> No
 
 def _check_made(layer: LayerPlan, module: nn.Module) -> None:
     """Refuse a module that is of another kind, or of other sizes."""
+    if not layer.kind.changes_weight and _keeps_its_own(module):
+        return
     plain = _plain(module)
     if plain is None:
         return  # of the user's own sort, which no plan changes
@@ -95,8 +97,6 @@ def _check_quantised(layer: LayerPlan, module: nn.Module, signed: bool | None, w
 
 def _plain(module: nn.Module) -> nn.Module | None:
     """The dense layer that a module stands for, without weights; None: it stands for none."""
-    if _is_left_alone(module):
-        return None
     attributes: Any = module
     biased = getattr(module, "bias", None) is not None
     if hasattr(module, "in_features") and hasattr(module, "out_features"):
@@ -107,8 +107,8 @@ def _plain(module: nn.Module) -> nn.Module | None:
     return None
 
 
-def _is_left_alone(module: nn.Module) -> bool:
-    """Whether no plan changes a layer, and its weights may go by other names or lie in another order."""
+def _keeps_its_own(module: nn.Module) -> bool:
+    """Whether the weights of a layer that stays as it is may go by other names, or lie in another order."""
     if isinstance(module, nn.ConvTranspose2d) or hasattr(module, "parametrizations"):
         return True
     # Such as those of `torch.nn.utils.weight_norm` and `prune`, which compute the weight.

@@ -84,18 +84,20 @@ def accuracy(model: nn.Module, batches: Iterable[LabelledBatch], processes: Proc
             highest.append(y.max())
             no_numbers.append(logits.isnan().any())
             samples, classes = samples + len(y), logits.shape[1]
-    correct = 0
+    correct, damaged = 0, 0
     if samples:
         _check_classes(int(torch.stack(highest).max()), classes)
-        if bool(torch.stack(no_numbers).any()):
-            raise InputError(
-                "the network gives scores that are no numbers (NaN) for the data; its weights, or the data, "
-                "may be damaged"
-            )
         correct = int(torch.stack(right).sum())
+        damaged = int(torch.stack(no_numbers).sum())
+    # Together before anybody complains: the others would wait for a process that does.
     if not processes.alone:
-        sums = torch.tensor([correct, samples], device=device_of(model))
-        correct, samples = processes.sum_(sums).tolist()
+        sums = torch.tensor([correct, samples, damaged], device=device_of(model))
+        correct, samples, damaged = processes.sum_(sums).tolist()
+    if damaged:
+        raise InputError(
+            "the network gives scores that are no numbers (NaN) for the data; its weights, or the data, may "
+            "be damaged"
+        )
     if samples == 0:
         raise InputError("there is no batch to evaluate on; give pairs (inputs, target)")
     return correct / samples

@@ -158,8 +158,10 @@ def tell(
 
     found.planning.plan.save(out)
     if options.json:
-        after = {"after_training": forecast_to_json(foreseen)}
-        print(json.dumps({**chip_planning_to_json(found), **after, "files": [str(out)]}, indent=2))
+        content = chip_planning_to_json(found)
+        if foreseen is not None:
+            content["after_training"] = forecast_to_json(foreseen)
+        print(json.dumps({**content, "files": [str(out)]}, indent=2))
         return
     print(chip_planning_table(found))
     print(chip_planning_in_words(found))

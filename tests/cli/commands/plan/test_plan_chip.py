@@ -57,6 +57,7 @@ def test_a_plan_from_data_keeps_its_budgets_on_the_chip(capsys, tmp_path, weight
     budget = planned["chip"]["budgets"]["energy"]
     assert budget == pytest.approx(0.8 * planned["chip"]["dense"]["energy_pj"])
     assert planned["bound"] <= planned["predicted_loss"]
+    assert "is not learnt" in planned["after_training"]["not_known"]  # as without a chip
     found = chip_figures(capsys, MODEL, "--input", "1x8x8", "--plan", out, "--chip", "rram-22nm")
     assert found["energy_pj"] == planned["chip"]["planned"]["energy_pj"] <= budget
 
