@@ -16,7 +16,7 @@ from torch import nn
 
 from rankfold.calibration.moments import few_patches_in_words
 from rankfold.calibration.output_choice import output_loss
-from rankfold.calibration.output_losses import OUTPUT_ERROR
+from rankfold.calibration.output_losses import OUTPUT_ERROR, OutputLoss
 from rankfold.calibration.samples import MOMENT_IMAGES, Samples
 from rankfold.calibration.unlike import unlike_training_in_words
 from rankfold.errors import RankfoldError
@@ -95,31 +95,40 @@ def start(state: RunState) -> None:
     state.dense_weights = weights_digest(state.model)
     loss = None
     if state.taught_alone or not state.data.is_labelled:
-        samples = Samples(state.calibration(MOMENT_IMAGES), MOMENT_IMAGES, state.device)
-        loss = output_loss(state.model, samples, state.outputs)
+        loss = output_loss(state.model, _calibration_samples(state), state.outputs)
     if state.data.is_labelled:
         measure(state, BASELINE)
         state.progress.note(f"baseline ({state.baseline.origin}): {_in_words(state, BASELINE)}")
     else:
         assert loss is not None  # just made
-        state.likeness = Likeness(copy.deepcopy(state.model), loss)
-        _measure_metric(state, BASELINE)
-        words = ""
-        if state.metric is not None:
-            words = f"; {in_words(state.metrics[BASELINE], state.metric.name)}"
-        state.progress.note(
-            f"baseline ({state.baseline.origin}): {state.data.name} has no labels, so that networks are "
-            f"measured against it, by {state.likeness.name} on {state.data.test_images:,} held-out "
-            f"samples{words}"
-        )
-        told = unlike_training_in_words(state.model, samples)
-        if told is not None:
-            state.progress.note(told)
+        _be_measured_against_(state, loss)
     # Now, while the network is still dense and in float.
     if state.distillation is not None:
         state.teacher = Teacher(state.model, state.distillation, loss if state.taught_alone else None)
     if state.reconstruction is not None:
         state.reference = copy.deepcopy(state.model)
+
+
+def _calibration_samples(state: RunState) -> Samples:
+    """What outputs and inputs of the dense network are looked at on."""
+    return Samples(state.calibration(MOMENT_IMAGES), MOMENT_IMAGES, state.device)
+
+
+def _be_measured_against_(state: RunState, loss: OutputLoss) -> None:
+    """Without labels: keep the dense network, which others are measured against, and say so."""
+    state.likeness = Likeness(copy.deepcopy(state.model), loss)
+    _measure_metric(state, BASELINE)
+    words = ""
+    if state.metric is not None:
+        words = f"; {in_words(state.metrics[BASELINE], state.metric.name)}"
+    state.progress.note(
+        f"baseline ({state.baseline.origin}): {state.data.name} has no labels, so that networks are "
+        f"measured against it, by {state.likeness.name} on {state.data.test_images:,} held-out "
+        f"samples{words}"
+    )
+    told = unlike_training_in_words(state.model, _calibration_samples(state))
+    if told is not None:
+        state.progress.note(told)
 
 
 def decompose(state: RunState) -> None:

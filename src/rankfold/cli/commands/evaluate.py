@@ -6,10 +6,14 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from rankfold.cli.arguments.metrics import add_metric, add_outputs, given_metric
 from rankfold.cli.arguments.models import add_checkpoint, add_factory
 from rankfold.cli.arguments.process import add_device, prepare_process
+
+if TYPE_CHECKING:
+    from rankfold.runs.evaluate_folder import Evaluation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +51,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the accuracy, the metric, or the likeness to the original network."""
     from rankfold.cli.words.progress import Bars
     from rankfold.models.pretrained import run_folder
-    from rankfold.report.numbers import plural
     from rankfold.runs.evaluate_folder import evaluate_folder
-    from rankfold.training.metric import in_words
 
     prepare_process(options.threads)
     evaluation = evaluate_folder(
@@ -71,15 +73,7 @@ def run(options: argparse.Namespace) -> int:
             del content["metric"]
         print(json.dumps(content))
         return 0
-    measured = in_words(evaluation.accuracy, evaluation.metric)
-    words = f"test accuracy {measured} on {evaluation.images} images"
-    if evaluation.metric:
-        words = f"{measured} on {evaluation.images} test images"
-    if evaluation.shift:
-        words += f", moved by {evaluation.shift} {plural('pixel', evaluation.shift)}"
-    if evaluation.reported is not None:
-        words += f" (the run reported {in_words(evaluation.reported, evaluation.metric)})"
-    print(words)
+    print(_in_words(evaluation))
     known = evaluation.reported is not None
     if known and evaluation.same_data and evaluation.accuracy != evaluation.reported:
         # Convolution libraries add in another order with other threads or processors.
@@ -89,3 +83,19 @@ def run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 0
+
+
+def _in_words(evaluation: Evaluation) -> str:
+    """What was measured, on what, and what the run reported."""
+    from rankfold.report.numbers import plural
+    from rankfold.training.metric import in_words
+
+    measured = in_words(evaluation.accuracy, evaluation.metric)
+    words = f"test accuracy {measured} on {evaluation.images} images"
+    if evaluation.metric:
+        words = f"{measured} on {evaluation.images} test images"
+    if evaluation.shift:
+        words += f", moved by {evaluation.shift} {plural('pixel', evaluation.shift)}"
+    if evaluation.reported is not None:
+        words += f" (the run reported {in_words(evaluation.reported, evaluation.metric)})"
+    return words
