@@ -119,7 +119,10 @@ def test_commands_that_need_labels_say_so(images, weights, tmp_path, capsys):
     error = refuse(capsys, *plan, "--max-drop", "1", "--metric", "math:dist", *out)
     assert "a metric needs targets, and data" in error and "targets.NAME, in a .npz" in error
     error = refuse(capsys, *plan, "--max-drop", "1", *out)
-    assert "none is left to measure plans on: calibrate on fewer (images=, --calibration-images)" in error
+    assert (
+        "none is left to measure plans on: give more, calibrate on fewer (images=, --calibration-images)"
+        in error
+    )
     options = ["--max-cycles", "80%", "--images", "32", "--kinds", "window", "--threads", "1"]
     assert main([str(one) for one in (*plan, *options, "--out", tmp_path / "plan.json")]) == 0
     error = refuse(capsys, "plan", NAME, "--data", "digits", "--classes", "10", "--max-cycles", "80%")

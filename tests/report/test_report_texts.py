@@ -26,9 +26,8 @@ def test_hostile_text_stays_text():
         device=HOSTILE,
         untouched=((HOSTILE, HOSTILE),),
     )
-    plan = replace(
-        sample.plan, model=HOSTILE, layers=tuple(replace(layer, name=HOSTILE) for layer in sample.plan.layers)
-    )
+    planned = tuple(replace(layer, name=f"{HOSTILE}{layer.name}") for layer in sample.plan.layers)
+    plan = replace(sample.plan, model=HOSTILE, layers=planned)
     hostile = replace(sample, label=HOSTILE, result=result, plan=plan)
     for runs in ([hostile], [hostile, hostile]):
         source = render_report(runs, HOSTILE)

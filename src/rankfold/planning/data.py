@@ -344,7 +344,8 @@ def _between(batches: Iterable[Batch], start: int, stop: int) -> Iterator[Batch]
 def _nothing_left(what: str, calibrated: int) -> InputError:
     return InputError(
         f"data {what}, and the first {calibrated} are for calibration, of batch norm too; none is left to "
-        "measure plans on: give more, or limit the predicted loss instead (max_loss, --max-loss)"
+        "measure plans on: give more, calibrate on fewer (images=, --calibration-images), or limit the "
+        "predicted loss instead (max_loss, --max-loss)"
     )
 
 
