@@ -20,6 +20,7 @@ from common.spaces import SPACE, edited, small_network, small_space
 from rankfold.chip.best import run_on_chip
 from rankfold.cli.main import main
 from rankfold.cost.energy import choose_mappings, hardware_table
+from rankfold.cost.energy.table import table_text
 from rankfold.errors import InputError, LostProcessError
 from rankfold.explore import Exploration, LocalPool, Search, Space, explore
 from rankfold.explore.evaluate import Evaluator
@@ -168,6 +169,17 @@ def test_another_exploration_is_refused(space: Space, network: Any, words: str, 
     with pytest.raises(InputError, match=f"holds the points of another exploration .*{words}"):
         explore([network], space, out, objectives=COSTS)
     assert (out / POINTS).read_bytes() == before
+
+
+def test_an_edited_component_table_is_another_exploration(tmp_path: Path) -> None:
+    """The space names the file as before, and its points would cost something else."""
+    table, out = tmp_path / "table.yaml", tmp_path / "out"
+    table.write_text(table_text("rram-22nm"))
+    space = small_space(vary={"hardware/technology": [str(table)], "cores/count": [4]})
+    explore([small_network()], space, out, objectives=COSTS)
+    table.write_text(table_text("sram-22nm"))
+    with pytest.raises(InputError, match=r"holds the points of another exploration .*chips"):
+        explore([small_network()], space, out, objectives=COSTS)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

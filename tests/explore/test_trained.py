@@ -112,6 +112,18 @@ def test_what_is_known_is_neither_planned_nor_measured_again(
     assert (out / MEASURED).read_bytes() == before
 
 
+def test_the_same_networks_explore_another_space(
+    found: Exploration, network: Network, trained: TrainedNetworks
+) -> None:
+    """What was gathered for one space's plans has not what those of another need."""
+    plans = [{"bits": 4}, {"method": "window", "row_tiles": 2, "bits": 4}]
+    space = small_space(vary={"cores/count": [64]}, plans=plans)
+    fresh = explore([network], space, trained=trained)
+    figures = [outcome.figures for outcome in fresh.outcomes.values()]
+    losses = [each.loss for each in figures if each is not None]
+    assert losses[0] == 0.0 and losses[1] > 0.0
+
+
 def test_other_data_are_another_exploration(
     found: Exploration, network: Network, model: Any, digits: Any, out: Path
 ) -> None:

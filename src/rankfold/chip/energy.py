@@ -20,7 +20,6 @@ MEMORY, WRITING, LEAKAGE = "off-chip memory", "writing", "leakage"
 # Events of component tables that stand for what a chip describes itself: digital units, buffers, buses.
 DESCRIBED = ("addition", "input bit", "output bit", "bus bit")
 FJ = 1e-3  # in pJ
-UM2 = 1e-6  # in mm2
 
 
 def array_energy(energy: NetworkEnergy) -> dict[str, float]:

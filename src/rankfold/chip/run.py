@@ -180,7 +180,7 @@ class ChipRun:
 
     @property
     def arrays_used(self) -> int:
-        """Arrays that hold weights."""
+        """Arrays that hold weights; where layers take turns, all that they may have copies on."""
         if self.pipeline is not None:
             return self.pipeline.placement.used
         return self.chip.arrays

@@ -10,8 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankfold.cost.energy.table import SUFFIXES, table_text
 from rankfold.errors import InputError
 from rankfold.explore.evaluate import Evaluator, Plans
+from rankfold.explore.fields import TECHNOLOGY
 from rankfold.explore.front import LOSS, OBJECTIVES, best_trades, chosen_objectives, compared
 from rankfold.explore.measure import measured
 from rankfold.explore.outcome import SCHEMA, Outcome
@@ -311,7 +313,7 @@ def _claim(
     identity = as_read_back(
         {
             # Whatever files a space names, and however it says them.
-            "chips": _digest([space.chips, space.objective]),
+            "chips": _digest([space.chips, space.objective, _tables(space)]),
             "vary": _digest(space.axes),
             "plans": _digest([(choice, choice.content) for choice in space.plans]),
             "networks": {network.name: _digest(network) for network in networks},
@@ -323,6 +325,15 @@ def _claim(
     held = CLAIM.folder(folder, MARKER, identity, True, work="exploration")
     if held is None:
         write_typed(folder / MARKER, TYPE, VERSION, {"identity": identity, "space": space.content})
+
+
+def _tables(space: Space) -> list[str]:
+    """The component tables in files that chips of a space name; those of the package are its version's."""
+    named = {chip.hardware.technology for chip in space.chips}
+    for axis in space.axes:
+        for choice in axis.choices:
+            named.update(value for place, value in choice.changes if place == TECHNOLOGY)
+    return [table_text(name) for name in sorted(named) if name.lower().endswith(SUFFIXES)]
 
 
 def _digest(value: Any) -> str:

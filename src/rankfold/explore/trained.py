@@ -69,6 +69,8 @@ class TrainedNetworks:
     def prepare(self, network: int, plans: Sequence[Plan]) -> None:
         """Say which plans of a network there are: one calibration gathers what all of their layers need."""
         self._plans[network] = tuple(plans)
+        # An earlier exploration may have asked for other plans, whose layers need other windows.
+        self._losses.pop(network, None)
 
     def loss(self, network: int, plan: Plan) -> float:
         """The predicted loss of one of the plans that `prepare` was told of, nats per image.
@@ -132,13 +134,13 @@ class TrainedNetworks:
     ) -> PlanningProblem:
         """What the layers of a network may become; for all budgets of choices at once."""
         first = choices[0]
-        key = network, array, first.bits, first.kinds
+        quantities: Mapping[str, Budget] = {
+            budget.quantity: budget for choice in choices for budget in choice.budgets
+        }
+        key = network, array, first.bits, first.kinds, frozenset(quantities)
         if key not in self._problems:
             # The last one is enough: choices come array by array, and each has all candidates in memory.
             self._problems.clear()
-            quantities: Mapping[str, Budget] = {
-                budget.quantity: budget for choice in choices for budget in choice.budgets
-            }
             self._problems[key] = planning_problem(
                 self._models[network],
                 self._data,

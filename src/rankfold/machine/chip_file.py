@@ -16,9 +16,6 @@ from rankfold.machine.hardware import Hardware
 from rankfold.machine.presets import Presets
 from rankfold.records.schema import schema_validator
 
-TYPE, VERSION = "rankfold.chip", 1
-
-
 PRESETS = Presets("chip", "chips")
 
 

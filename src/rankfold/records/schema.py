@@ -50,15 +50,21 @@ def package_schema(
     return resolved
 
 
-def strict_validator(schema: Mapping[str, Any]) -> Any:
-    """A validator of `jsonschema` for a schema; numbers must be finite, and 4.0 is no whole number."""
+def strict_validator(schema: Mapping[str, Any], *, whole_as_fractions: bool = False) -> Any:
+    """A validator of `jsonschema` for a schema; numbers must be finite, and 4.0 is no whole number.
+
+    Args:
+        schema: it.
+        whole_as_fractions: whether it is one all the same.
+    """
     # Imported here, as only who reads a file needs it.
     import jsonschema
 
     # JSON Schema counts 4.0 as an integer; as a rank or a bit width it would fail much later.
-    plain = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
-        {"integer": _is_whole, "number": _is_finite}
-    )
+    rules: dict[str, Any] = {"number": _is_finite}
+    if not whole_as_fractions:
+        rules["integer"] = _is_whole
+    plain = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(rules)
     strict = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
         jsonschema.Draft202012Validator, type_checker=plain
     )

@@ -6,7 +6,10 @@ import sys
 
 import pytest
 
+from rankfold.cli.arguments.networks import find_network
 from rankfold.cli.main import main
+from rankfold.mapping import ArraySpec
+from rankfold.plan import LayerPlan, Plan, SkippedLayer
 
 
 def test_map_json_is_stable(capsys):
@@ -207,5 +210,20 @@ def test_map_does_not_import_torch():
 
 
 def test_csv_has_no_room_for_all_mappings(capsys):
+    for more in (["--arrays", "100"], ["--coverage"]):
+        assert main(["map", "resnet8", "--csv", *more]) == 2
+        assert f"--csv has the layers alone; omit {more[0]}" in capsys.readouterr().err
     assert main(["map", "resnet8", "--csv", "--compare"]) == 2
     assert "--csv has one mapping of each layer; omit --compare" in capsys.readouterr().err
+
+
+def test_a_network_of_which_nothing_is_stored_is_mapped(capsys, tmp_path):
+    table, path = tmp_path / "net.csv", tmp_path / "plan.json"
+    table.write_text("name,in_channels,out_channels,kernel,input\na,3,16,3,34\nb,16,16,3,32\n")
+    network = find_network(str(table), None)
+    layers = tuple(LayerPlan(shape.name, SkippedLayer()) for shape in network.layers)
+    Plan(network.name, network.input, ArraySpec(64, 64), layers).save(path)
+    assert main(["map", str(table), "--plan", str(path)]) == 0
+    assert "nothing is stored" in capsys.readouterr().out
+    assert main(["energy", str(table), "--plan", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["total"]["energy_pj"] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -250,6 +251,20 @@ def test_the_cheapest_mapping_is_never_dearer_than_another(shape, array, table, 
         energies[method] = one_layer(shape, array, table, mapping=method, kind=kind).energy
     assert energies[cheapest.layers[0].mapping] == min(energies.values())
     assert replace(cheapest.layers[0], mapping=entry.mapping) == entry
+
+
+def test_a_window_that_costs_less_than_every_rule_is_kept():
+    """Whichever window is named, what is chosen costs no more than it did."""
+    shape, table = ConvShape("conv", 1, 2, (2, 2), (9, 9)), load_table("rram-22nm")
+    network, kept = Network("one", (1, 9, 9), (shape,)), 0
+    for a, b in product(range(1, 9), repeat=2):
+        entry = LayerPlan("conv", DENSE, mapping=f"{a}x{b}", weight_bits=4, input_bits=4)
+        plan = Plan("one", network.input, ArraySpec(64, 64, 2), (entry,))
+        cheapest = cheapest_mappings(network, plan, table)
+        before, after = (network_energy(network, each, table).energy for each in (plan, cheapest))
+        assert after <= before
+        kept += cheapest == plan
+    assert 0 < kept < 64
 
 
 @settings(max_examples=30)

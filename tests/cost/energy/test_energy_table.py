@@ -106,6 +106,7 @@ def test_a_part_of_ones_own(tmp_path):
         ({"technology__vdd": -1}, "at technology/vdd"),
         ({"activity__rows": 1.5}, "at activity/rows: 1.5 is greater than the maximum of 1"),
         ({"adc__kind": "ramp"}, r"adc \(=ramp\) must be one of flash, sar, zigzag"),
+        ({"activity__rows": float("nan")}, "at activity/rows: nan is not of type 'number'"),
         ({"cell_bits__default": 8}, r"default \(=8\) is more than most \(=4\)"),
         ({"adcs": None}, "'adcs' is a required property"),
         ({"voltage": 1}, "voltage"),

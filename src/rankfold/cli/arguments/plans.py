@@ -12,7 +12,7 @@ from rankfold.cli.arguments.mappings import laid_out, named_mapping
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, low_rank_method
 from rankfold.cli.arguments.models import add_factory
 from rankfold.cli.arguments.networks import MODEL_HELP, find_network, is_name
-from rankfold.cli.arguments.values import checked, input_sizes, refuse_given
+from rankfold.cli.arguments.values import checked, given, input_sizes, refuse_given
 from rankfold.cost import Masks
 from rankfold.cost.energy import BITS, OnArrays
 from rankfold.errors import InputError
@@ -109,7 +109,7 @@ def planned_network(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
 def arrays_with_accuracy(options: argparse.Namespace, arrays: OnArrays) -> OnArrays:
     """The network on its arrays, with what they keep where the run's folder has a simulation of them."""
     # A mapping of the user's lays other sums on the arrays than those that were simulated.
-    other = options.mapping is not None or getattr(options, "cheapest", False)
+    other = bool(given(options, ("mapping", "cheapest", "max_arrays")))
     folder = run_folder(options.model)
     if options.plan is not None or other or not folder.is_dir():
         return arrays

@@ -114,7 +114,14 @@ def _chosen_adcs(options: argparse.Namespace, plan: Plan) -> AdcChoice | None:
     asked: dict[str, Any] = {"max_drop": MAX_DROP, "images": IMAGES, "seed": 0}
     asked |= {name: getattr(options, name) for name in given(options, asked)}
     return fewest_adc_bits(
-        LoadedRun.load(folder, options.data, options.device or "auto", progress=Bars()),
+        LoadedRun.load(
+            folder,
+            options.data,
+            options.device or "auto",
+            factory=options.factory,
+            trust_code=options.trust_code,
+            progress=Bars(),
+        ),
         plan.machine,
         per_layer=options.per_layer,
         progress=Bars(),

@@ -162,7 +162,9 @@ def _runner(options: argparse.Namespace) -> Runner:
 def _networks(options: argparse.Namespace) -> tuple[list[Network], TrainedNetworks | None]:
     """The networks, with their weights where there are data."""
     if options.data is None:
-        of_trained = ["checkpoint", "classes", "calibration_images"]
+        of_trained = ["checkpoint", "classes", "calibration_images", "image_size", "normalise", "threads"]
+        if options.device != "auto":
+            of_trained.append("device")
         # 0, which measures none, is what it is where it is not given.
         if options.measure:
             of_trained.append("measure")

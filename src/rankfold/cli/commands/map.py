@@ -146,6 +146,11 @@ def _check_csv(options: argparse.Namespace) -> None:
     )
     refuse_given(
         options,
+        ["arrays", "coverage"],
+        "--csv has the layers alone; omit {flag}, or use --json or the table",
+    )
+    refuse_given(
+        options,
         ["reading"],
         "--csv counts as it says in its head; omit {flag}, or use --json or the table",
     )

@@ -175,6 +175,9 @@ def _mappings(costs: NetworkCycles, arrays: OnArrays | None) -> str:
 
 
 def _ratios(cycles: int, best: int, im2col: int) -> list[str]:
+    # Of a network of which nothing is stored there is nothing to compare.
+    if not cycles:
+        return ["0", "-", "-"]
     return [f"{cycles:,}", f"{best / cycles:.2f}x", f"{im2col / cycles:.2f}x"]
 
 
@@ -279,6 +282,8 @@ def _summary(costs: NetworkCycles, arrays: OnArrays | None) -> str:
     if macs != dense:
         work += f" ({dense:,} of the dense network)"
     # Of what is executed: a compressed network has a lower bound of its own.
+    if not shown.lower_bound:
+        return f"nothing is stored, {work}"
     bound = shown.chosen_cycles / shown.lower_bound
     words = f"utilisation {utilisation:.1%}, {bound:.2f} times the lower bound, {work}"
     # Where the array names cells or DACs, its activations are more than the papers' cycles.

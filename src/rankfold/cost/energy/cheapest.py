@@ -24,8 +24,8 @@ def cheapest_mappings(
     """The plan with every layer's mapping replaced by the one that costs the least dynamic energy.
 
     Fewest cycles and least energy differ: windows of many pixels need fewer activations, and may convert more
-    columns. A layer's accuracy does not depend on its mapping, so neither does the plan's. Of mappings that
-    cost the same, the earliest in `MAPPINGS` is taken.
+    columns. Of mappings that cost the same, the earliest in `MAPPINGS` is taken; a layer keeps its own where
+    none of these costs less, such as a window that it was given.
 
     Args:
         network: the network.
@@ -44,9 +44,10 @@ def cheapest_mappings(
             # Strictly less, so that of equal ones the earlier mapping stays.
             if possible and (name not in best or energy < best[name][0]):
                 best[name] = energy, method
+    own = _by_weight(network_energy(network, plan, table, masks))
     layers = []
     for layer in plan.layers:
-        if layer.name in best:
+        if layer.name in best and (layer.mapping in MAPPINGS or best[layer.name][0] < own[layer.name]):
             layer = replace(layer, mapping=best[layer.name][1])
         layers.append(layer)
     return replace(plan, layers=tuple(layers))

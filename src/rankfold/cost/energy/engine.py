@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from rankfold.cost.energy.activity import StageActivity
 from rankfold.cost.energy.table import ADC, ComponentTable
+from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 
 PJ, US = 1e-3, 1e-3  # of fJ, of ns
@@ -188,6 +189,13 @@ def adcs(table: ComponentTable, array: ArraySpec) -> int:
 
 
 def read_time(table: ComponentTable, values: Mapping[str, float]) -> float:
-    """ns of one read: a step for each column that shares an ADC."""
+    """ns of one read: a step for each column that shares an ADC.
+
+    Raises:
+        InputError: it takes no time.
+    """
     adc_time = table.chosen_adc.time.value(values)
-    return table.mux * table.step_time.value({**values, "adc_time": adc_time})
+    found = table.mux * table.step_time.value({**values, "adc_time": adc_time})
+    if not found > 0:
+        raise InputError(f"component table {table.name}: step_time is 0 here; a read takes some time")
+    return found

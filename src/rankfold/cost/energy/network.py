@@ -168,7 +168,7 @@ class NetworkEnergy(Shown):
             for index, stage in enumerate(layer.stages):
                 # A weight that runs twice keeps its arrays busy for both runs of an image.
                 busy[home, index] += stage.latency  # type: ignore[assignment]
-        return float(max(busy.values()))
+        return float(max(busy.values(), default=0))
 
     @property
     def leakage_energy(self) -> float:
@@ -192,8 +192,10 @@ class NetworkEnergy(Shown):
     @property
     def tops_per_watt(self) -> float:
         """Operations (two a multiply-accumulate that is executed) per pJ, dynamic and leaked with layers
-        pipelined.
+        pipelined; 0 where nothing is stored.
         """
+        if not self.arrays:
+            return 0.0
         # Operations per pJ are 10^12 operations per joule: TOPS/W.
         return 2 * self.macs / (self.energy + self.pipelined_leakage_energy)
 

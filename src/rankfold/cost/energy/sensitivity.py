@@ -30,7 +30,8 @@ class Comparison:
     @classmethod
     def of(cls, energy: NetworkEnergy, reference: NetworkEnergy) -> Comparison:
         """Compare a network with a reference, computed with the same table."""
-        adc, base = energy.components[ADC], reference.components[ADC]
+        # A network of which nothing is stored has no component.
+        adc, base = energy.components.get(ADC, 0.0), reference.components[ADC]
         # A table may have ADCs for free, whose dearness only the sensitivity then tells.
         dearer = energy.conversions / reference.conversions
         if base:

@@ -17,6 +17,7 @@ from rankfold.errors import InputError
 from rankfold.files import package_data
 from rankfold.machine import DEFAULT_HARDWARE
 from rankfold.mapping import ArraySpec
+from rankfold.records.schema import strict_validator
 
 TABLES = ("rram-22nm", "rram-32nm", "sram-22nm", "sram-32nm")
 DEFAULT_TABLE = DEFAULT_HARDWARE.technology
@@ -322,11 +323,8 @@ def table_text(name: str) -> str:
 
 @cache
 def _validator() -> Any:
-    # Late: the package takes long to import, and only files of users are checked.
-    import jsonschema
-
     schema = (_FILES / "components.schema.json").read_text(encoding="utf-8")
-    return jsonschema.Draft202012Validator(json.loads(schema))
+    return strict_validator(json.loads(schema), whole_as_fractions=True)
 
 
 def _formula(entry: Mapping[str, Any], where: str) -> Formula:

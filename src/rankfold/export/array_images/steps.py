@@ -67,6 +67,11 @@ class StepWriter:
         output = ""
         for node in graph.nodes:
             if node.op == "output":
+                if len(node.args[0]) != 1:
+                    raise InputError(
+                        f"the network gives {len(node.args[0])} outputs, and array images need one; wrap it "
+                        "so that it gives the one that is wanted"
+                    )
                 (result,) = node.args[0]
                 output = self.name(result)
                 if result.meta["val"].shape[0] != 1:

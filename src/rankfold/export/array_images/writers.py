@@ -54,8 +54,8 @@ def _unary(op: str) -> WriteStep:
 
 def _binary(op: str) -> WriteStep:
     def write(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
-        # A sum x + alpha * y is two steps.
-        if node.kwargs.get("alpha", 1) != 1:
+        # A sum x + alpha * y is two steps, and a quotient that is rounded as well.
+        if node.kwargs.get("alpha", 1) != 1 or node.kwargs.get("rounding_mode") is not None:
             return None
         names = [writer.operand(value, place) for place, value in enumerate(args)]
         return {"op": op, "inputs": names}
@@ -80,8 +80,11 @@ def _slice(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | str:
     }
 
 
-def _pad(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step:
+def _pad(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
     x, given, value = with_defaults(args, None, None, 0.0)
+    # Negative widths cut, which is no padding.
+    if min(given) < 0:
+        return None
     # Torch gives (before, after) of the last axis first, and nothing of the first axes.
     widths: list[list[int]] = []
     for place in range(0, len(given), 2):
@@ -96,8 +99,11 @@ def _pad(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step:
     }
 
 
-def _mean(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step:
+def _mean(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
     x, axes, keep = with_defaults(args, None, None, False)
+    # Of all axes, that of the images among them.
+    if axes is None:
+        return None
     return {
         "op": "mean",
         "inputs": [writer.name(x)],
@@ -144,10 +150,10 @@ def _adaptive_pool(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Ste
 
 
 def _is_default(value: Any) -> bool:
-    """Whether an option of a pool changes nothing: a dilation of one, or anything but True."""
+    """Whether an option of a pool changes nothing: a dilation of one, no divisor, or False."""
     if isinstance(value, (list, tuple)):
         return list(value) in ([1], [1, 1])
-    return value is not True
+    return value is None or value is False
 
 
 def _pair(values: Any) -> list[int]:
@@ -186,8 +192,11 @@ def _clip(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step:
     }
 
 
-def _clamp(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step:
+def _clamp(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
     x, low, high = with_defaults(args, None, None, None)
+    # A limit that is computed, or a parameter, is no number of a step.
+    if isinstance(low, fx.Node) or isinstance(high, fx.Node):
+        return None
     step: Step = {"op": "clip", "inputs": [writer.name(x)], "low": None, "high": None}
     for label, limit in (("low", low), ("high", high)):
         if limit is not None:
