@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from common.spaces import small_space
-from rankfold.cost.energy import completed
+from rankfold.chip.best import run_on_chip
+from rankfold.cost.energy import choose_mappings, completed, hardware_table
 from rankfold.errors import InputError
 from rankfold.explore import Exploration, explore
 from rankfold.explore.exploration import PLANS
@@ -95,6 +96,30 @@ def test_accuracies_are_measured_on_the_arrays(
     # An ADC of two bits leaves less of it than one of six.
     assert len(set(found.accuracies.values())) > 1
     assert set(found.front) <= set(found.predicted_front)
+
+
+def test_mappings_are_measured_as_chips_have_them(
+    network: Network, trained: TrainedNetworks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which rows an ADC sums depends on them."""
+    seen: list[Plan] = []
+
+    def accuracy(self: TrainedNetworks, index: int, plan: Plan, *_: Any) -> float:
+        seen.append(plan)
+        return 0.5
+
+    monkeypatch.setattr(TrainedNetworks, "accuracy", accuracy)
+    found = explore([network], small_space(vary=VARY, plans=PLANS_OF_SPACE[1:2]), trained=trained, measure=50)
+    expected = set()
+    for number in found.predicted_front:
+        chip = found.space.chip(found.space.point(number, 1))
+        plan = uniform_plan(network, chip.hardware, LowRank(groups=1, rank=4), bits=4)
+        plan = choose_mappings(network, plan, hardware_table(chip.hardware))
+        run = run_on_chip(network, plan, chip, choose_mappings=True)
+        expected.add((run.plan.layers, chip.hardware.adc_bits))
+        assert run.plan.layers != low_rank(found, network).layers
+    assert {plan.layers for plan in seen} == {layers for layers, _ in expected}
+    assert len(seen) == len(expected)
 
 
 def test_what_is_known_is_neither_planned_nor_measured_again(

@@ -37,8 +37,8 @@ def measured(
 ) -> dict[int, float]:
     """The accuracy of points before any training, 0 to 1, by their numbers.
 
-    Points that have plan and arrays in common are measured once: neither mappings nor anything around the
-    arrays changes what these compute.
+    Points that have plan, mappings and arrays in common are measured once: nothing around the arrays changes
+    what these compute. Mappings do, as they say which rows are summed before they are converted.
 
     Args:
         evaluator: knows the points.
@@ -52,16 +52,19 @@ def measured(
         InputError: see `TrainedNetworks.accuracy`.
     """
     alike: dict[str, list[int]] = {}
+    simulated: dict[str, tuple[int, Plan, Hardware]] = {}
     for number in points:
-        alike.setdefault(_arrays_of(evaluator, number, images), []).append(number)
+        found = _simulated(evaluator, number)
+        key = _digest(*found, images)
+        alike.setdefault(key, []).append(number)
+        simulated[key] = found
     accuracies: dict[int, float] = {}
     with _records(folder) as lines:
         known = {} if lines is None else {line["arrays"]: line["accuracy"] for line in lines.found}
         progress.begin(f"accuracy on {images:,} images", len(alike), "arrays")
         for key, numbers in alike.items():
             if key not in known:
-                network, plan, hardware = _simulated(evaluator, numbers[0])
-                known[key] = trained.accuracy(network, plan, hardware, images)
+                known[key] = trained.accuracy(*simulated[key], images)
                 if lines is not None:
                     lines.append([{"arrays": key, "accuracy": known[key]}])
             accuracies |= dict.fromkeys(numbers, known[key])
@@ -80,17 +83,14 @@ def _records(folder: Path | None) -> Iterator[Lines | None]:
 
 
 def _simulated(evaluator: Evaluator, number: int) -> tuple[int, Plan, Hardware]:
-    """Network, plan and arrays of a point."""
+    """Network, plan with the mappings that it has there, and arrays of a point."""
     point = evaluator.space.point(number, len(evaluator.networks))
     chip = evaluator.space.chip(point)
-    plan = evaluator.planned(point, chip).plan
-    assert plan is not None  # `planned` has said so
-    return point.network, plan, chip.hardware
+    run = evaluator.run(point, chip, evaluator.planned(point, chip))
+    return point.network, run.plan, chip.hardware
 
 
-def _arrays_of(evaluator: Evaluator, number: int, images: int) -> str:
+def _digest(network: int, plan: Plan, hardware: Hardware, images: int) -> str:
     """The same for points that compute the same on the same images."""
-    network, _, hardware = _simulated(evaluator, number)
-    plan = evaluator.space.point(number, len(evaluator.networks)).plan
-    own = network, plan, hardware.array, hardware.technology, hardware.adc_bits, hardware.noise, images
-    return hashlib.sha256(repr(own).encode()).hexdigest()[:16]
+    arrays = hardware.array, hardware.technology, hardware.adc_bits, hardware.noise
+    return hashlib.sha256(repr((network, plan.layers, *arrays, images)).encode()).hexdigest()[:16]

@@ -82,7 +82,8 @@ def _written(network: Network, plan: Plan, linear: bool) -> list[tuple[ConvShape
 def write_csv(path: str | Path, network: Network, plan: Plan, linear: bool = False) -> None:
     """Write the convolutions that run under a plan as a table that `rankfold map` reads back, one a row.
 
-    Kernel positions that all outputs of a convolution share are in a column of their own.
+    Kernel positions that all outputs of a convolution share are in a column of their own. A transposed
+    convolution is the one that it equals, whose zeros count there as weights.
 
     Args:
         path: the file.

@@ -83,6 +83,7 @@ def test_nothing_but_a_page_is_replaced(capsys, tmp_path):
             ["resnet50", "--chip", "sram-22nm", "--check"],
             "there is no pipeline to execute: the network needs",
         ),
+        (["resnet8", "--chip", "isaac", "--csv", "--check"], "--csv has no line for a check; omit --check"),
     ],
 )
 def test_what_is_refused_is_said_in_one_sentence(capsys, arguments, sentence):

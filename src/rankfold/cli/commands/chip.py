@@ -93,6 +93,10 @@ def run(options: argparse.Namespace) -> int:
         load_chip(options.show)
         print(chip_text(options.show), end="")
         return 0
+    if options.csv and options.check and options.page is None:
+        raise UnwantedArgumentError(
+            "--csv has no line for a check; omit --check, or use --json or --page", "check"
+        )
     chip = _chip(options)
     if options.page is not None:
         from rankfold.report import check_page
