@@ -26,6 +26,8 @@ from rankfold.explore import Exploration, LocalPool, Search, Space, explore
 from rankfold.explore.evaluate import Evaluator
 from rankfold.explore.exploration import MARKER, POINTS
 from rankfold.explore.space_file import space_from_json
+from rankfold.machine.description import load_hardware
+from rankfold.machine.description import to_json as hardware_to_json
 from rankfold.plan import LowRank, uniform_plan
 from rankfold.workload import zoo_network
 
@@ -171,11 +173,15 @@ def test_another_exploration_is_refused(space: Space, network: Any, words: str, 
     assert (out / POINTS).read_bytes() == before
 
 
-def test_an_edited_component_table_is_another_exploration(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["hardware/technology", "hardware"])
+def test_an_edited_component_table_is_another_exploration(place: str, tmp_path: Path) -> None:
     """The space names the file as before, and its points would cost something else."""
-    table, out = tmp_path / "table.yaml", tmp_path / "out"
+    table, hardware, out = tmp_path / "table.yaml", tmp_path / "hardware.json", tmp_path / "out"
     table.write_text(table_text("rram-22nm"))
-    space = small_space(vary={"hardware/technology": [str(table)], "cores/count": [4]})
+    content = hardware_to_json(load_hardware("rram-22nm"))
+    hardware.write_text(json.dumps({**content, "technology": str(table)}))
+    named = {"hardware/technology": table, "hardware": hardware}[place]
+    space = small_space(vary={place: [str(named)], "cores/count": [4]})
     explore([small_network()], space, out, objectives=COSTS)
     table.write_text(table_text("sram-22nm"))
     with pytest.raises(InputError, match=r"holds the points of another exploration .*chips"):

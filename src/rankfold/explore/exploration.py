@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rankfold.cost.energy.table import SUFFIXES, table_text
 from rankfold.errors import InputError
 from rankfold.explore.evaluate import Evaluator, Plans
-from rankfold.explore.fields import TECHNOLOGY
+from rankfold.explore.fields import HARDWARE, TECHNOLOGY
 from rankfold.explore.front import LOSS, OBJECTIVES, best_trades, chosen_objectives, compared
 from rankfold.explore.measure import measured
 from rankfold.explore.outcome import SCHEMA, Outcome
@@ -333,6 +333,7 @@ def _tables(space: Space) -> list[str]:
     for axis in space.axes:
         for choice in axis.choices:
             named.update(value for place, value in choice.changes if place == TECHNOLOGY)
+            named.update(value.technology for place, value in choice.changes if place == HARDWARE)
     return [table_text(name) for name in sorted(named) if name.lower().endswith(SUFFIXES)]
 
 

@@ -68,9 +68,10 @@ class TrainedNetworks:
 
     def prepare(self, network: int, plans: Sequence[Plan]) -> None:
         """Say which plans of a network there are: one calibration gathers what all of their layers need."""
+        # Plans of an earlier exploration need other windows than those of this one.
+        if self._plans.get(network) != tuple(plans):
+            self._losses.pop(network, None)
         self._plans[network] = tuple(plans)
-        # An earlier exploration may have asked for other plans, whose layers need other windows.
-        self._losses.pop(network, None)
 
     def loss(self, network: int, plan: Plan) -> float:
         """The predicted loss of one of the plans that `prepare` was told of, nats per image.
@@ -106,7 +107,7 @@ class TrainedNetworks:
 
         Args:
             network: index of the network.
-            plan: one of those that `prepare` was told of.
+            plan: one of those that `prepare` was told of, under any mappings.
             hardware: the arrays.
             images: how many samples.
 

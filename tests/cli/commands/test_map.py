@@ -227,3 +227,5 @@ def test_a_network_of_which_nothing_is_stored_is_mapped(capsys, tmp_path):
     assert "nothing is stored" in capsys.readouterr().out
     assert main(["energy", str(table), "--plan", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["total"]["energy_pj"] == 0
+    assert main(["map", str(table), "--plan", str(path), "--arrays", "100"]) == 2
+    assert "the plan leaves no layer on arrays" in capsys.readouterr().err

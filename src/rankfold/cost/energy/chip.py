@@ -9,6 +9,7 @@ from rankfold.cost.chip import ChipSchedule, schedule
 from rankfold.cost.energy.engine import read_time, variables
 from rankfold.cost.energy.network import NetworkEnergy
 from rankfold.cost.energy.on_arrays import OnArrays
+from rankfold.errors import InputError
 
 NS, FJ = 1e-3, 1e-3  # in us, in pJ
 SECOND = 1e6  # us
@@ -143,12 +144,15 @@ def priced_chip(arrays: OnArrays, count: int) -> PricedChip:
         count: P.
 
     Raises:
-        InputError: P is not a whole number from 1 to 2^20, or a formula cannot be computed for these arrays.
+        InputError: P is not a whole number from 1 to 2^20, nothing lies on arrays, or a formula cannot be
+            computed for these arrays.
     """
     table, energy = arrays.energy.table, arrays.energy
     known = []
     for layer in energy.layers:
         known += [variables(table, energy.array, stage.activity) for stage in layer.stages]
+    if not known:
+        raise InputError("the plan leaves no layer on arrays, so that there is nothing to divide them among")
     # One clock for all arrays, and one way to write them.
     cycle = max(read_time(table, values) for values in known)
     if table.write is None:

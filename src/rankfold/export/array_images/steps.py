@@ -67,24 +67,33 @@ class StepWriter:
         output = ""
         for node in graph.nodes:
             if node.op == "output":
-                if len(node.args[0]) != 1:
-                    raise InputError(
-                        f"the network gives {len(node.args[0])} outputs, and array images need one; wrap it "
-                        "so that it gives the one that is wanted"
-                    )
-                (result,) = node.args[0]
+                result = self._result(node)
                 output = self.name(result)
-                if result.meta["val"].shape[0] != 1:
-                    raise InputError(
-                        f"the network gives a result of {tuple(result.meta['val'].shape)} for one image, and "
-                        "array images need one row for each"
-                    )
             elif node.op != "placeholder":
                 steps += self._steps(node)
             elif node.name not in self._inputs and isinstance(node.meta.get("val"), Tensor):
                 # All other placeholders stand for what is stored, or for numbers that were called with.
                 inputs.append(node.name)
         return Program(tuple(inputs), tuple(steps), output, self._constants)
+
+    def _result(self, node: fx.Node) -> fx.Node:
+        """The one tensor that the network gives, with a row for each image."""
+        outputs: Any = node.args[0]
+        given = [part for part in outputs if isinstance(part, fx.Node)]
+        if len(given) != 1:
+            raise InputError(
+                f"the network gives {len(given)} tensors, and array images need one; wrap it so that it "
+                "gives that alone"
+            )
+        (result,) = given
+        shape = tuple(result.meta["val"].shape)
+        if shape[:1] != (1,):
+            raise InputError(
+                f"the network gives a result of {shape} for one image, and array images need one row for each"
+            )
+        if self.is_constant(result):
+            raise InputError("the network gives the same for every image, which needs no array")
+        return result
 
     def name(self, node: Any) -> str:
         """The name of a node's value, which is kept where it is the same for all images."""

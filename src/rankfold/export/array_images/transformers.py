@@ -6,12 +6,21 @@ import numpy as np
 import torch
 from torch import fx
 
-from rankfold.export.array_images.writer import Arguments, ProgramWriter, Step, part_name, with_defaults
+from rankfold.export.array_images.writer import (
+    Arguments,
+    ProgramWriter,
+    Step,
+    is_of_images,
+    part_name,
+    with_defaults,
+)
 
 
-def layer_norm(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step:
+def layer_norm(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
     """(x - mean) / sqrt(variance + epsilon) over the last axes, times a scale, plus a shift."""
     x, sizes, weight, bias, epsilon = args[:5]
+    if is_of_images(x, -len(sizes)):
+        return None
     step: Step = {
         "op": "layer_norm",
         "inputs": [writer.name(x)],
@@ -26,9 +35,11 @@ def layer_norm(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step:
     return step
 
 
-def softmax(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step:
+def softmax(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
     """Along one axis."""
     x, axis = args[:2]
+    if is_of_images(x, axis):
+        return None
     return {"op": "softmax", "inputs": [writer.name(x)], "axis": int(axis)}
 
 

@@ -46,3 +46,8 @@ def with_defaults(args: Arguments, *defaults: Any) -> Arguments:
 def part_name(node: fx.Node, part: str) -> str:
     """The name of a value in between, where a node takes several steps."""
     return f"{node.name}_{part}"
+
+
+def is_of_images(x: fx.Node, axis: int) -> bool:
+    """Whether an axis of a value is that of the images, along which no step of an array image computes."""
+    return bool(axis % x.meta["val"].ndim == 0)

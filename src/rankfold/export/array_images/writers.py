@@ -13,6 +13,7 @@ from rankfold.export.array_images.writer import (
     ProgramWriter,
     Step,
     WriteStep,
+    is_of_images,
     part_name,
     with_defaults,
 )
@@ -63,13 +64,15 @@ def _binary(op: str) -> WriteStep:
     return write
 
 
-def _slice(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | str:
+def _slice(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | str | None:
     x, axis, start, stop, step = with_defaults(args, None, 0, 0, None, 1)
     size = x.meta["val"].shape[axis]
     # Torch gives ends beyond the size, and counts from the end.
     begin, end, stride = slice(start, stop, step).indices(size)
     if (begin, end, stride) == (0, size, 1):
         return writer.name(x)
+    if is_of_images(x, axis):
+        return None
     return {
         "op": "slice",
         "inputs": [writer.name(x)],
@@ -83,7 +86,7 @@ def _slice(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | str:
 def _pad(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
     x, given, value = with_defaults(args, None, None, 0.0)
     # Negative widths cut, which is no padding.
-    if min(given) < 0:
+    if any(width < 0 for width in given):
         return None
     # Torch gives (before, after) of the last axis first, and nothing of the first axes.
     widths: list[list[int]] = []
@@ -91,6 +94,9 @@ def _pad(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
         pair = [given[place], given[place + 1]]
         widths.insert(0, pair)
     untouched = x.meta["val"].ndim - len(widths)
+    # Padded images would be images more.
+    if not untouched and any(widths[0]):
+        return None
     return {
         "op": "pad",
         "inputs": [writer.name(x)],
@@ -101,8 +107,8 @@ def _pad(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
 
 def _mean(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
     x, axes, keep = with_defaults(args, None, None, False)
-    # Of all axes, that of the images among them.
-    if axes is None:
+    # Without axes it is of all, that of the images among them.
+    if not axes or any(is_of_images(x, axis) for axis in axes):
         return None
     return {
         "op": "mean",
@@ -173,8 +179,10 @@ def _permute(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | No
     }
 
 
-def _concat(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step:
+def _concat(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
     parts, axis = with_defaults(args, None, 0)
+    if is_of_images(node, axis):
+        return None
     return {
         "op": "concat",
         "inputs": [writer.name(part) for part in parts],
@@ -209,9 +217,9 @@ def _select(writer: ProgramWriter, node: fx.Node, args: Arguments) -> list[Step]
     x, axis, place = args
     size = x.meta["val"].shape[axis]
     first = place % size
-    axis = axis % x.meta["val"].ndim
-    if axis == 0:
+    if is_of_images(x, axis):
         return None
+    axis = axis % x.meta["val"].ndim
     slice_ = part_name(node, "slice")
     return [
         {
@@ -232,7 +240,7 @@ def _take(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
     x, axis, places = args
     axis = axis % x.meta["val"].ndim
     # Images stay as they are; places that are computed are no numbers that a step could have.
-    if axis == 0 or not writer.is_constant(places):
+    if is_of_images(x, axis) or not writer.is_constant(places):
         return None
     chosen = [int(place) for place in writer.array(places)]
     return {"op": "take", "inputs": [writer.name(x)], "axis": axis, "places": chosen}
@@ -241,7 +249,7 @@ def _take(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
 def _roll(writer: ProgramWriter, node: fx.Node, args: Arguments) -> list[Step] | None:
     """Axis after axis: the last places in front of all others."""
     x, shifts, axes = with_defaults(args, None, None, [])
-    if not axes:
+    if not axes or any(is_of_images(x, axis) for axis in axes):
         return None
     steps: list[Step] = []
     value = writer.name(x)
