@@ -9,10 +9,10 @@ from functools import cache
 from rankfold.chip.graph import TaskGraph
 from rankfold.chip.lodging import Lodging
 from rankfold.chip.placement import Placement
+from rankfold.cost.energy.chosen_table import hardware_table
 from rankfold.cost.energy.formula import Formula
 from rankfold.cost.energy.network import NetworkEnergy
 from rankfold.cost.energy.table import Component, ComponentTable
-from rankfold.cost.energy.zigzag import hardware_table
 from rankfold.machine import ChipSpec
 
 ARRAYS, UNITS, BUFFERS, INTERCONNECT = "arrays", "digital units", "buffers", "interconnect"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from rankfold.cost.energy.chosen_table import hardware_table
 from rankfold.cost.energy.macro import Macro, macro_energy
-from rankfold.cost.energy.zigzag import hardware_table
 from rankfold.machine import ChipSpec
 
 UM2 = 1e-6  # in mm2

@@ -11,8 +11,8 @@ from rankfold.chip.placement import Placement, place_copies
 from rankfold.chip.run import NS, ChipRun, Pipeline
 from rankfold.chip.timing import timing
 from rankfold.chip.traffic import Traffic, traffic, with_lodgings
+from rankfold.cost.energy.chosen_table import hardware_table
 from rankfold.cost.energy.pricing import precise_plan
-from rankfold.cost.energy.zigzag import hardware_table
 from rankfold.cost.planned import Masks
 from rankfold.errors import InputError
 from rankfold.machine import ChipSpec

@@ -13,6 +13,7 @@ from rankfold.cost.energy.activity import STEERING, StageActivity, stage_activit
 from rankfold.cost.energy.by_mapping import energy_by_mapping
 from rankfold.cost.energy.cheapest import all_laid_out, cheapest_mappings
 from rankfold.cost.energy.chip import PricedChip, priced_chip
+from rankfold.cost.energy.chosen_table import completed, find_table, hardware_table
 from rankfold.cost.energy.engine import StageEnergy, stage_energy
 from rankfold.cost.energy.formula import Formula
 from rankfold.cost.energy.macro import Macro, macro_energy
@@ -37,7 +38,7 @@ from rankfold.cost.energy.table import (
     table_text,
 )
 from rankfold.cost.energy.usual import choose_mappings, counted_plan
-from rankfold.cost.energy.zigzag import completed, find_table, hardware_table, zigzag_table
+from rankfold.cost.energy.zigzag import zigzag_table
 from rankfold.cost.planned import BITS
 
 __all__ = [

@@ -8,10 +8,10 @@ import numpy as np
 
 from rankfold.arguments import Wanted, takes
 from rankfold.cost.energy.activity import StageActivity, stage_activity
+from rankfold.cost.energy.chosen_table import find_table, hardware_table
 from rankfold.cost.energy.engine import stage_energy
 from rankfold.cost.energy.network import LayerEnergy, NetworkEnergy
-from rankfold.cost.energy.table import ComponentTable
-from rankfold.cost.energy.zigzag import DAC_BITS, find_table, hardware_table
+from rankfold.cost.energy.table import DAC_BITS, ComponentTable
 from rankfold.cost.kinds import cost_of
 from rankfold.cost.planned import BITS, MASKS, Masks, bits_of, counted_layers, planned_mapping
 from rankfold.machine import Hardware

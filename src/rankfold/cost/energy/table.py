@@ -21,6 +21,7 @@ from rankfold.records.schema import strict_validator
 
 TABLES = ("rram-22nm", "rram-32nm", "sram-22nm", "sram-32nm")
 DEFAULT_TABLE = DEFAULT_HARDWARE.technology
+DAC_BITS = 1  # of arrays that do not say
 SUFFIXES = (".yaml", ".yml")
 ZIGZAG = "zigzag"  # a technology without a file: see `zigzag_table`
 DIFFERENCE = "difference"  # an event

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rankfold.cost.choice import chosen_on
+from rankfold.cost.energy.chosen_table import find_table
 from rankfold.cost.energy.pricing import precise_plan
 from rankfold.cost.energy.table import DEFAULT_TABLE, ComponentTable
-from rankfold.cost.energy.zigzag import find_table
 from rankfold.cost.planned import BITS
 from rankfold.errors import InputError
 from rankfold.plan import Plan

@@ -8,13 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from rankfold.cost.energy.formula import Formula
-from rankfold.cost.energy.table import DEFAULT_TABLE, ZIGZAG, Adc, Component, ComponentTable, load_table
+from rankfold.cost.energy.table import ZIGZAG, Adc, Component, ComponentTable
 from rankfold.errors import InputError, MissingDependencyError
-from rankfold.machine import Hardware
 from rankfold.mapping import ArraySpec
 
 ADC_BITS, BITS = 5, 4  # where nothing else is asked
-DAC_BITS = 1  # where the array does not say
 SOURCE = "zigzag-dse {version}: {what}"
 OWN = "own estimate: two sampling capacitors of 10 fF that share their charge, of 2 fF/um2, as in the tables"
 C_SAMPLE = 10.0  # fF
@@ -26,64 +24,6 @@ PLACE_VALUES = (
 )
 # Only where inputs come in slices are their sums added up.
 ACCUMULATE = "E_bit * (input_bits + adc_bits + weight_bits) * min(slices - 1, 1)"
-
-
-def find_table(
-    name: str | None,
-    array: ArraySpec,
-    adc: str | None = None,
-    adc_bits: int | None = None,
-    mux: int | None = None,
-) -> ComponentTable:
-    """The component table that a user means.
-
-    Args:
-        name: one of `TABLES`, a YAML file, `zigzag`, or None for the default.
-        array: the physical array; only `zigzag` looks at it.
-        adc: an ADC of the table; None: the table's choice.
-        adc_bits: its resolution; None: the table's choice.
-        mux: columns that share an ADC; None: the table's choice.
-
-    Raises:
-        InputError: there is no such table or ADC, the file is wrong, or a number is out of range.
-        MissingDependencyError: `zigzag` without its package.
-    """
-    if name != ZIGZAG:
-        return load_table(name or DEFAULT_TABLE).with_adc(adc, adc_bits, mux)
-    if adc not in (None, ZIGZAG):
-        raise InputError(f"adc (={adc}): technology zigzag has its own; omit adc")
-    if mux not in (None, 1):
-        raise InputError(f"mux (={mux}): technology zigzag has an ADC for every column; omit mux")
-    if adc_bits is None:
-        adc_bits = ADC_BITS
-    return zigzag_table(array, adc_bits)
-
-
-def hardware_table(hardware: Hardware) -> ComponentTable:
-    """The component table of hardware, with its ADCs.
-
-    Raises:
-        InputError: there is no such table or ADC, the file is wrong, or a number is out of range.
-        MissingDependencyError: `zigzag` without its package.
-    """
-    return find_table(hardware.technology, hardware.array, hardware.adc, hardware.adc_bits, hardware.mux)
-
-
-def completed(hardware: Hardware) -> Hardware:
-    """The hardware with every figure that it leaves open as energy takes it: from its component table.
-
-    Raises:
-        InputError: as `hardware_table`; or its cells store more bits than those of the table.
-        MissingDependencyError: as `hardware_table`.
-    """
-    table = hardware_table(hardware)
-    array = hardware.array
-    if array.cell_bits is None:
-        array = replace(array, cell_bits=table.cell_bits, coding=table.coding, converts=table.converts)
-    if array.dac_bits is None:
-        array = replace(array, dac_bits=DAC_BITS)
-    table.check_cells(array)
-    return replace(hardware, array=array, adc=table.adc, adc_bits=table.adc_bits, mux=table.mux)
 
 
 def zigzag_table(array: ArraySpec, adc_bits: int = ADC_BITS) -> ComponentTable:
