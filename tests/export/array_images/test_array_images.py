@@ -275,6 +275,17 @@ def test_windows_of_awkward_layers(method, tmp_path):
     check(model, plan, tmp_path / "arrays")
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+def test_windows_of_planes_that_are_padded_by_their_own_pixels(mode, tmp_path):
+    torch.manual_seed(4)
+    network = Awkward()
+    network.edge = nn.Conv2d(6, 6, 3, padding=1, padding_mode=mode)
+    array = ArraySpec(40, 48, cell_bits=2, dac_bits=1)
+    model, plan = quantised(network, (3, 12, 9), array, Windows(row_tiles=1, window=(2, 3)))
+    assert plan.layer("edge").kind.window == (2, 3)
+    check(model, plan, tmp_path / "arrays")
+
+
 def test_planes_in_parts(tmp_path):
     """One with stride and groups among them; some windows reach over the edge of their part."""
     array = ArraySpec(40, 48, cell_bits=2, dac_bits=1)

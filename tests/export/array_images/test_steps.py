@@ -65,6 +65,8 @@ FUNCTIONS = {
         lambda net, x: F.adaptive_avg_pool2d(x, (7, 2)) + F.adaptive_avg_pool2d(x, (1, 2)),
         lambda net, x: F.pad(F.pad(x, ()), (1, 2, 0, 3), value=1.5),
         lambda net, x: F.pad(x[:, :, ::2, 1:], (0, 0, 0, 0, 1, 1)),
+        lambda net, x: F.pad(x, (1, 2, 3, 0), "reflect") + F.pad(x, (1, 2, 3, 0), "replicate"),
+        lambda net, x: x[:, [3, -1, 0, 0]] + x[:, :, :, [2]],
     ),
     "places": (
         lambda net, x: torch.cat((x, x[:, :2]), 1).mean((2, 3), keepdim=True),
@@ -128,6 +130,8 @@ def test_the_reader_computes_what_torch_does(functions):
         (lambda net, x: F.pad(x, (0, 0, 0, 0, 0, 0, 0, 1)), "the network computes constant_pad_nd between"),
         (lambda net, x: F.layer_norm(x, (1, *IMAGE)), "the network computes native_layer_norm between its"),
         (lambda net, x: net.norm.weight.view(1, 4) * 2, "the network gives the same for every image"),
+        (lambda net, x: x[[0, 0]].mean(1), "the network computes index between its layers"),
+        (lambda net, x: x[:, [0, 1], [2, 3]], "the network computes index between its layers"),
         (lambda net, x: None, "the network gives 0 tensors, and array images need one"),
         (lambda net, x: F.pad(x, (-1, 0, 0, 0)), "in a way that no step of an array image has"),
         (lambda net, x: (x, x * 2), "the network gives 2 tensors, and array images need one; wrap it"),

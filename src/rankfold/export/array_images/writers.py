@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import fx
 
 from rankfold.export.array_images.transformers import attention, gelu, layer_norm, softmax
@@ -246,6 +247,25 @@ def _take(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
     return {"op": "take", "inputs": [writer.name(x)], "axis": axis, "places": chosen}
 
 
+def _index(writer: ProgramWriter, node: fx.Node, args: Arguments) -> Step | None:
+    """Places of one axis, as padding by reflected, repeated or wrapped pixels takes them."""
+    x, given = args[:2]
+    axes = [axis for axis, places in enumerate(given) if places is not None]
+    if len(axes) != 1 or is_of_images(x, axes[0]):
+        return None
+    (axis,) = axes
+    places = given[axis]
+    if (
+        not writer.is_constant(places)
+        or places.meta["val"].ndim != 1
+        or places.meta["val"].dtype == torch.bool
+    ):
+        return None
+    # Torch counts negative ones from the end.
+    chosen = [int(place) % x.meta["val"].shape[axis] for place in writer.array(places)]
+    return {"op": "take", "inputs": [writer.name(x)], "axis": axis, "places": chosen}
+
+
 def _roll(writer: ProgramWriter, node: fx.Node, args: Arguments) -> list[Step] | None:
     """Axis after axis: the last places in front of all others."""
     x, shifts, axes = with_defaults(args, None, None, [])
@@ -335,6 +355,7 @@ WRITERS: dict[str, WriteStep] = {
     "squeeze": _reshape,
     "select": _select,
     "roll": _roll,
+    "index": _index,
     "index_select": _take,
     "expand": _expand,
     "permute": _permute,
