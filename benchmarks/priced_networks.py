@@ -13,12 +13,11 @@ counted again; a second a network.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from measured_rows import Rows, commit
 
-from rankfold.cost.energy import hardware_table, network_energy
+from rankfold.cost.energy import all_laid_out, hardware_table, network_energy
 from rankfold.machine import DEFAULT_HARDWARE
 from rankfold.mapping import ArraySpec
 from rankfold.plan import Plan, masks_for
@@ -41,16 +40,6 @@ HEADER = (
 )
 
 
-def under_best(plan: Plan) -> Plan:
-    """The plan with the best mapping of each layer that has one."""
-    layers = []
-    for layer in plan.layers:
-        if BEST in layer.kind.mappings:
-            layer = replace(layer, mapping=BEST)
-        layers.append(layer)
-    return replace(plan, layers=tuple(layers))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path)
@@ -67,7 +56,8 @@ def main() -> None:
             continue
         network = zoo_network(plan.model, plan.input)
         masks = masks_for(plan, run.weights)
-        found = network_energy(network, under_best(plan).on(machine), hardware_table(machine), masks)
+        plan = all_laid_out(plan, BEST).on(machine)
+        found = network_energy(network, plan, hardware_table(machine), masks)
         amounts = [f"{found.area:.2f}", f"{found.latency:.1f}", f"{found.interval:.1f}"]
         energy = f"{found.energy / 1000:.4f}"
         rows.add([*key, found.reads, found.arrays, *amounts, energy, commit()])

@@ -30,6 +30,7 @@ from common.first_channels import (
 from common.graphs import model as graph
 from common.graphs import save as graph_file
 from common.graphs import weight
+from common.two_convolutions import net
 from rankfold.cli.main import main
 from rankfold.cost import CostKey, network_cycles
 from rankfold.cost.energy import load_table, network_energy
@@ -252,15 +253,7 @@ def test_results_keep_to_its_own_schema(tmp_path: Path) -> None:
 
 
 def test_the_planner_chooses_it_and_fronts_have_its_column(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, padding=1),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, 4),
-    )
+    model = net()
     with torch.no_grad():
         cast(Tensor, model[2].weight)[:, 4:] = 0  # so that nothing is lost by reading the first four alone
     problem = planning_problem(model, [torch.randn(16, 3, 8, 8)], ARRAY, images=16)

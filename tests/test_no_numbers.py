@@ -13,24 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import rankfold as rf
+from common.two_convolutions import net
 from rankfold.export.array_images.images import write_arrays
 from rankfold.export.onnx.write import write_onnx
 
 IMAGES = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 GOOD = [(IMAGES, torch.arange(8) % 4)]
 DAMAGED = ("2.reduce.weight", "5.bias")
-
-
-def net() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, padding=1),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, 4),
-    )
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import rankfold as rf
+from common.two_convolutions import net
 from rankfold.arguments import LONGEST, TEXT, WHOLE, Wanted, shown, takes
 from rankfold.cost.energy import energy_of
 from rankfold.export.array_images.images import write_arrays
@@ -20,18 +21,6 @@ from rankfold.surgery.channels import channel_plan
 from rankfold.workload import ConvShape
 
 ARRAY = rf.ArraySpec(32, 32)
-
-
-def net(outputs=4):
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, padding=1),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, outputs),
-    )
 
 
 def images(*shape, dtype=torch.float32):
