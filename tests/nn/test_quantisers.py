@@ -176,6 +176,29 @@ def test_the_fitted_step_beats_the_paper_s_start_and_any_step_of_a_fine_grid(bit
     assert least <= 1.03 * min(error(chosen * factor) for factor in torch.linspace(0.3, 2.5, 45).tolist())
 
 
+@settings(deadline=None, max_examples=30)
+@given(bits=BITS, seed=st.integers(0, 99), step=st.floats(1e-2, 1.0))
+def test_narrow_levels_are_those_of_all_levels_without_the_lowest(bits, seed, step):
+    x = normal(400, seed=seed)
+    narrow, full = Quantiser(bits, True, narrow=True), Quantiser(bits, True)
+    for quantiser in (narrow, full):
+        quantiser.load_state_dict({"step": torch.tensor(step)})
+    assert torch.equal(narrow.integers(x), full.integers(x).clamp(min=1 - 2 ** (bits - 1)))
+    assert torch.equal(narrow(x), narrow.integers(x) * narrow.scale)
+    assert torch.equal(narrow(-x), -narrow(x))
+    # Its own fit is no worse than that of all levels, cut off.
+    full.fit_(x)
+    narrow.load_state_dict(full.state_dict())
+    with torch.no_grad():
+        cut = float((narrow(x) - x).square().sum())
+        narrow.fit_(x)
+        assert float((narrow(x) - x).square().sum()) <= 1.001 * cut
+
+
+def test_without_a_sign_nothing_is_left_out():
+    assert (Quantiser(4, False, narrow=True).low, Quantiser(4, False, narrow=True).high) == (0, 15)
+
+
 def test_a_sample_of_zeros_gets_a_usable_step():
     quantiser = fitted(4, True, torch.zeros(9))
     assert torch.equal(quantiser(torch.zeros(9)), torch.zeros(9))

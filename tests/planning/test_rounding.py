@@ -29,6 +29,7 @@ from rankfold.plan import (
 )
 from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.kinds import LayerStudy, candidates_of, layer_entries
+from rankfold.planning.kinds.stored import StoredWeight
 from rankfold.planning.rounding import LayerRounding, RoundingLosses, rounded, rounding_power
 from rankfold.planning.statistics import layer_statistics
 from rankfold.surgery.kinds import surgery_of
@@ -175,6 +176,28 @@ def test_mean_and_variance_between_stages(studies):
         assert means == pytest.approx(mean.ravel())
         assert variances == pytest.approx((second - mean**2).ravel(), rel=1e-6)
         assert conv.groups == groups
+
+
+def test_weights_are_rounded_for_the_cells_that_shall_hold_them():
+    """Three bits do not fit 2-bit cells in full: what the levels that do fit lose is what is predicted."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 4, 3, padding=1)
+    model = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5)).eval()
+    batches = [torch.randn(64, 4, 6, 6)]
+    cells = ArraySpec(64, 64, cell_bits=2)
+    widths = {"0": BitChoices((2, 3, 4), (8,))}
+    known = layer_statistics(model, batches, ["0"], 0, widths=widths, cells=cells).rounding["0"]
+    assert known.narrow == {3}
+    weight = conv.weight.detach().double().numpy()
+    losses = RoundingLosses([StoredWeight(weight, known.sensitivity, weight)], known)
+    of_inputs = known.inputs.losses[8]
+    for bits in widths["0"].weights:
+        quantiser = Quantiser(bits, signed=True, narrow=bits == 3)
+        quantiser.fit_(conv.weight.detach())
+        made = quantiser(conv.weight).detach().double().numpy()
+        assert made.min() > -3.5 * quantiser.scale.item() or bits != 3
+        wanted = predicted_loss(weight, made, known.sensitivity) + of_inputs
+        assert losses.of(bits, 8) == pytest.approx(wanted, rel=1e-3)
 
 
 SHAPE_OF_WINDOWS = ((1, 2), (2, 2))

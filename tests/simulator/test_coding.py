@@ -37,6 +37,16 @@ def test_cells_stand_for_their_weight(bits, cell_bits, coding):
         assert stored.tolist() == [[level for level, _ in column] for column in columns]
 
 
+@given(st.integers(1, 8), st.sampled_from([None, *range(1, 9)]), st.sampled_from(["offset", "differential"]))
+def test_an_array_knows_the_lowest_weight_that_its_cells_hold(bits, cell_bits, coding):
+    array = ArraySpec(8, 80, cell_bits, coding)
+    cells = CellCoding.of(array, bits)
+    every = torch.arange(-(1 << bits - 1), 1 << bits - 1)
+    held = cells.decode(cells.encode(every, "conv"))
+    assert int(held.min()) == array.lowest_weight(bits) == cells.lowest
+    assert array.lacks_lowest(bits) == (int(held[0]) != int(every[0]))
+
+
 @given(
     st.integers(1, 8),
     st.booleans(),

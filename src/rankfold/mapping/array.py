@@ -166,6 +166,30 @@ class ArraySpec:
         cells = -(-magnitude_bits // self.cell_bits)
         return 2 * max(1, cells)
 
+    def lowest_weight(self, weight_bits: int) -> int:
+        """The lowest whole weight of so many bits that its cells hold, -2^(b-1) or the next one.
+
+        Differential cells hold magnitudes of b-1 bits. That of -2^(b-1) has one more, for which only cells
+        with bits to spare have a level.
+
+        Raises:
+            InputError: `weight_bits` is not a whole number from 1 to 32.
+        """
+        columns = self.columns_per_weight(weight_bits)
+        lowest = -(1 << weight_bits - 1)
+        if self.cell_bits is None or self.coding == "offset":
+            return lowest
+        largest_magnitude = (1 << columns // 2 * self.cell_bits) - 1
+        return max(lowest, -largest_magnitude)
+
+    def lacks_lowest(self, weight_bits: int) -> bool:
+        """Whether its cells hold all weights of so many bits but -2^(b-1).
+
+        Raises:
+            InputError: `weight_bits` is not a whole number from 1 to 32.
+        """
+        return self.lowest_weight(weight_bits) > -(1 << weight_bits - 1)
+
     def in_weights(self, weight_bits: int) -> ArraySpec:
         """The array as a mapping sees it: columns counted in weights, none of which is split over two arrays.
 

@@ -27,11 +27,13 @@ class LayerBits:
         weight: bits of the (signed) weights, 1 to 8.
         input: bits of the layer's input, 1 to 8.
         input_signed: whether the input has negative levels.
+        narrow: whether weights leave out their lowest level, see `Quantiser`.
     """
 
     weight: int
     input: int
     input_signed: bool
+    narrow: bool = False
 
     def __post_init__(self) -> None:
         check_bits("weight", self.weight)
@@ -192,15 +194,17 @@ def use_all_levels_(layer: QuantLayer, *, may_wait: bool = True) -> None:
 
 def _quantisers(bits: LayerBits, device: torch.device) -> tuple[Quantiser, Quantiser]:
     """That of the weights and that of the inputs."""
-    weight = _quantiser(bits.weight, signed=True, batched=False, device=device)
+    weight = _quantiser(bits.weight, signed=True, batched=False, device=device, narrow=bits.narrow)
     inputs = _quantiser(bits.input, signed=bits.input_signed, batched=True, device=device)
     return weight, inputs
 
 
-def _quantiser(bits: int, signed: bool, batched: bool, device: torch.device) -> Quantiser:
+def _quantiser(
+    bits: int, signed: bool, batched: bool, device: torch.device, narrow: bool = False
+) -> Quantiser:
     if bits == 1 and signed:
         return BinaryQuantiser(batched, device)
-    return Quantiser(bits, signed, batched, device)
+    return Quantiser(bits, signed, batched, device, narrow=narrow)
 
 
 def _take_over(new: QuantLayer, module: nn.Conv2d | nn.Linear, bits: LayerBits) -> None:

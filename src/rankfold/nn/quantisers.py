@@ -46,9 +46,10 @@ class Quantiser(nn.Module):
     """y = s * clip(round(x / s), low, high) with one learned step s for the whole tensor.
 
     That is eq. 1-2 of Esser et al. 2020. Signed levels are -2^(b-1) .. 2^(b-1)-1, unsigned ones 0 ..
-    2^b-1; halves round to even. The gradient of x passes straight through where low < x/s < high and is zero
-    elsewhere; that of s is eq. 3, scaled by 1 / sqrt(N * high) (section 2.2), N being the elements of a
-    weight, or of one sample of a batch.
+    2^b-1; narrow ones leave -2^(b-1) out, for cells that hold magnitudes of b-1 bits. Halves round to even.
+    The gradient of x passes straight through where low < x/s < high and is zero elsewhere; that of s is
+    eq. 3, scaled by 1 / sqrt(N * high) (section 2.2), N being the elements of a weight, or of one sample of
+    a batch.
 
     The result has the dtype and the memory layout of x; the arithmetic is in float32 whatever x is, and so is
     the step, which keeps fewer than two dimensions so that no weight decay pulls on it. `forward(x)` equals
@@ -66,6 +67,7 @@ class Quantiser(nn.Module):
         signed: whether negative values have levels.
         batched: whether the first dimension of x counts samples (an activation) or not (a weight).
         device: where the step lives.
+        narrow: whether signed levels start at -2^(b-1)+1, as far below zero as they end above it.
 
     Raises:
         InputError: `bits` is out of range.
@@ -77,6 +79,8 @@ class Quantiser(nn.Module):
         signed: bool,
         batched: bool = False,
         device: torch.device | None = None,
+        *,
+        narrow: bool = False,
     ) -> None:
         super().__init__()
         check_bits("bits", bits)
@@ -86,12 +90,15 @@ class Quantiser(nn.Module):
             )
         self.bits = bits
         self.signed = signed
+        self.narrow = narrow
         self.batched = batched
         levels = 1 << bits
         self.low = 0
         if signed:
             self.low = -levels // 2
         self.high = self.low + levels - 1
+        if signed and narrow:
+            self.low += 1
         self.bypass = False
         self.fitted = False
         # NaN marks a step that was never set, also in a saved state.

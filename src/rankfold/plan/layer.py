@@ -12,7 +12,7 @@ from rankfold.plan.kinds import DenseLayer, LayerKind, kind_from_json
 
 EXAMPLE = (4, 8)  # of a window, for messages
 # What a plan says of a layer whatever its kind, in the order of the file.
-COMMON = ("mapping", "weight_bits", "input_bits", "input_signed", "reason")
+COMMON = ("mapping", "weight_bits", "input_bits", "input_signed", "narrow_weights", "reason")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class LayerPlan:
         weight_bits: 1 to 8, or None for float.
         input_bits: bits of the layer's input, and of the value between two stages; None for float.
         input_signed: whether the input can be negative; None: to be seen from the data.
+        narrow_weights: whether weights of b bits leave out their lowest level, -2^(b-1), so that the cells of
+            the plan's arrays hold them all; None: not settled before `quantise_`, and in older plans no.
         reason: why it is so, in words.
     """
 
@@ -38,6 +40,7 @@ class LayerPlan:
     weight_bits: int | None = None
     input_bits: int | None = None
     input_signed: bool | None = None
+    narrow_weights: bool | None = None
     reason: str = ""
 
     def __post_init__(self) -> None:

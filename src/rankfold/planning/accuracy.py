@@ -223,10 +223,10 @@ class PlanAccuracy:
         # What cannot be measured is refused before a network is made.
         if not noise.ideal:
             check_arrays(plan, noise)
-        settled = self._with_signs(plan)
-        network = self.compressed(settled)
+        signed = self._with_signs(plan)
+        network = self.compressed(signed)
         images, reference = self._images_of_norms, self.model if self._follows else None
-        quantise_(network, settled, self._batches(images), images=images, reference=reference)
+        settled = quantise_(network, signed, self._batches(images), images=images, reference=reference)
         if noise.ideal:
             return held_out.accuracy(network)
         seed = self.settings.seed

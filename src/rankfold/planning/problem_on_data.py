@@ -177,7 +177,15 @@ def planning_problem(
     calibration = samples.calibration(images, seed)
     slots, bypasses = _among_others(slots, model, calibration)
     known = _calibrated(
-        model, calibration, slots, _spec(array), bypasses, seed=seed, progress=progress, outputs=taken_for
+        model,
+        calibration,
+        slots,
+        _spec(array),
+        bypasses,
+        cells=costing.precise.array,
+        seed=seed,
+        progress=progress,
+        outputs=taken_for,
     )
     slots = in_order(slots, model, known)
     choices = _choices(slots, model, known, costing, quantities, runner=runner, progress=progress)
@@ -277,6 +285,7 @@ def _calibrated(
     array: ArraySpec,
     bypasses: Branches,
     *,
+    cells: ArraySpec,
     seed: int,
     progress: Progress,
     outputs: OutputModel | None,
@@ -302,6 +311,7 @@ def _calibrated(
             skippable=skippable,
             bypasses=bypasses,
             outputs=outputs,
+            cells=cells,
         )
         progress.advance(len(names))
     finally:

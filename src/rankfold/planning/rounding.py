@@ -40,12 +40,14 @@ class LayerRounding:
         inputs: of the dense layer.
         corrected: whether batch norm takes a constant error of its outputs back.
         windows: of the loss to such errors of the matrices of its windows, by (a, b) or part of the plane.
+        narrow: the bits at which weights leave out their lowest level, as cells do not hold it.
     """
 
     sensitivity: LayerSensitivity
     inputs: InputRounding
     corrected: bool
     windows: Mapping[AnyWindow, LayerSensitivity] = field(default_factory=dict)
+    narrow: frozenset[int] = frozenset()
 
 
 class RoundingLosses:
@@ -70,7 +72,8 @@ class RoundingLosses:
         if not self._stored:
             return 0.0
         if weight_bits not in self._weights:
-            self._weights[weight_bits] = sum(_of_weights(one, weight_bits) for one in self._stored)
+            narrow = weight_bits in self._known.narrow
+            self._weights[weight_bits] = sum(_of_weights(one, weight_bits, narrow) for one in self._stored)
         if input_bits not in self._inputs:
             self._inputs[input_bits] = self._of_inputs(input_bits)
         return self._weights[weight_bits] + self._inputs[input_bits]
@@ -93,9 +96,9 @@ class RoundingLosses:
         return float(pair.importance() @ powers) / 2
 
 
-def _of_weights(stored: Stored, bits: int) -> float:
+def _of_weights(stored: Stored, bits: int, narrow: bool) -> float:
     """Of all matrices rounded to so many bits, each at a step size of its own."""
-    made = stored.product([rounded(matrix, bits) for matrix in stored.matrices])
+    made = stored.product([rounded(matrix, bits, narrow) for matrix in stored.matrices])
     return predicted_loss(stored.weight, made, stored.sensitivity)
 
 
@@ -114,9 +117,9 @@ def _passed(stored: Stored, weight: Array) -> Array:
     return found
 
 
-def rounded(values: Array, bits: int) -> Array:
+def rounded(values: Array, bits: int, narrow: bool = False) -> Array:
     """The values on the levels of a weight quantiser that was fitted to them, any shape."""
-    quantiser = Quantiser(bits, signed=True)
+    quantiser = Quantiser(bits, signed=True, narrow=narrow)
     given = torch.from_numpy(np.ascontiguousarray(values))
     quantiser.fit_(given)
     made: Array = (quantiser.levels(given) * quantiser.scale.double()).numpy()

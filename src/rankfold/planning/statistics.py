@@ -20,6 +20,7 @@ from rankfold.calibration.output_losses import OutputLoss
 from rankfold.calibration.outputs import SCORES, OutputModel
 from rankfold.calibration.samples import Inputs
 from rankfold.calibration.sensitivity import LayerSensitivity
+from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_cover import AnyWindow
 from rankfold.plan.prediction import NATS
 from rankfold.planning.exact.widths import BitChoices
@@ -118,6 +119,7 @@ def layer_statistics(
     skippable: Sequence[str] = (),
     bypasses: Branches | None = None,
     outputs: OutputModel | str | None = None,
+    cells: ArraySpec | None = None,
 ) -> LayerStatistics:
     """Run a network over calibration data, forward and backward.
 
@@ -132,6 +134,7 @@ def layer_statistics(
         skippable: convolutions that may be skipped, among these layers or not.
         bypasses: what is known of them, where something is (see `calibration.branches`).
         outputs: what the network's outputs are taken for; None: see `calibration.output_choice.output_loss`.
+        cells: the array whose cells weights are rounded for; None: some that hold all levels.
 
     Raises:
         InputError: there is no batch, a value is not finite, a layer never runs, or the outputs are not what
@@ -170,7 +173,9 @@ def layer_statistics(
         centred={name: found_sensitivities.centred[name] for name in uncorrected},
         others=found,
         windows=found_sensitivities.windows,
-        rounding=_rounding(model, batches, found_sensitivities, widths, corrected, seed=seed, loss=loss),
+        rounding=_rounding(
+            model, batches, found_sensitivities, widths, corrected, cells=cells, seed=seed, loss=loss
+        ),
         skipping=found_sensitivities.skipping,
         bypasses=bypasses or Branches(),
         unit=loss.unit,
@@ -185,6 +190,7 @@ def _rounding(
     widths: Mapping[str, BitChoices],
     corrected: Sequence[str],
     *,
+    cells: ArraySpec | None,
     seed: int,
     loss: OutputLoss,
 ) -> dict[str, LayerRounding]:
@@ -194,10 +200,11 @@ def _rounding(
     bits = {name: choices.inputs for name, choices in widths.items()}
     inputs = input_rounding(model, batches, bits, corrected, seed, loss=loss)
     found = {}
-    for name in widths:
+    for name, choices in widths.items():
         of_layers = sensitivities.centred if name in corrected else sensitivities.layers
         of_windows = sensitivities.uncentred.get(name, sensitivities.windows[name])
-        found[name] = LayerRounding(of_layers[name], inputs[name], name in corrected, of_windows)
+        narrow = frozenset(bits for bits in choices.weights if cells and cells.lacks_lowest(bits))
+        found[name] = LayerRounding(of_layers[name], inputs[name], name in corrected, of_windows, narrow)
     return found
 
 

@@ -144,12 +144,8 @@ class CellCoding:
     @property
     def lowest(self) -> int:
         """The lowest weight that the cells hold, -2^(b-1) or the next one."""
-        lowest = -self._offset
-        if self.cell_bits is None or self.coding == "offset":
-            return lowest
-        cells = len(self.factors) // 2
-        highest_held = (1 << self.cell_bits * cells) - 1
-        return max(lowest, -highest_held)
+        array = ArraySpec(1, len(self.factors), cell_bits=self.cell_bits, coding=self.coding)
+        return array.lowest_weight(self.weight_bits)
 
     def encode(self, weight: Tensor, layer: str) -> Tensor:
         """Cell levels (..., columns), int64, of integer weights (...).

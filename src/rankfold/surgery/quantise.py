@@ -20,6 +20,7 @@ from rankfold.calibration.samples import (
     planned_for,
 )
 from rankfold.calibration.signs import observe_signs
+from rankfold.cost.energy.chosen_table import with_cells
 from rankfold.errors import InputError
 from rankfold.lowrank import ROUNDINGS
 from rankfold.models.device import MODEL, device_of
@@ -111,7 +112,7 @@ def _quantised_(
     if not plan.quantised:
         return plan
     # On the float network, as a quantiser's levels depend on the sign.
-    settled = with_observed_signs(model, plan, batches)
+    settled = with_observed_signs(model, plan, batches).with_levels_for(with_cells(plan.machine))
     insert_quantisers_(model, settled)
     calibrate_(model, batches)
     if compensated:
@@ -164,7 +165,9 @@ def insert_quantisers_(model: nn.Module, plan: Plan) -> None:
             # A second stage reads sums of either sign, whatever the layer reads.
             if part.signed is not None:
                 signed = part.signed
-            bits[part.name] = LayerBits(layer.weight_bits, layer.input_bits, signed)
+            # Plans of before narrow levels say nothing of them: their networks use all levels.
+            narrow = bool(layer.narrow_weights)
+            bits[part.name] = LayerBits(layer.weight_bits, layer.input_bits, signed, narrow)
     replace_by_quantised_(model, bits)
 
 

@@ -52,6 +52,19 @@ def hardware_table(hardware: Hardware) -> ComponentTable:
     return find_table(hardware.technology, hardware.array, hardware.adc, hardware.adc_bits, hardware.mux)
 
 
+def with_cells(hardware: Hardware) -> ArraySpec:
+    """The array of hardware, with the cells of its component table where it names none.
+
+    Raises:
+        InputError: as `hardware_table`, which is looked at in that case alone.
+        MissingDependencyError: likewise.
+    """
+    # A table is not always at hand: it may be a file, or of a package.
+    if hardware.array.cell_bits is not None:
+        return hardware.array
+    return hardware_table(hardware).with_cells(hardware.array)
+
+
 def completed(hardware: Hardware) -> Hardware:
     """The hardware with every figure that it leaves open as energy takes it: from its component table.
 
@@ -60,9 +73,7 @@ def completed(hardware: Hardware) -> Hardware:
         MissingDependencyError: as `hardware_table`.
     """
     table = hardware_table(hardware)
-    array = hardware.array
-    if array.cell_bits is None:
-        array = replace(array, cell_bits=table.cell_bits, coding=table.coding, converts=table.converts)
+    array = table.with_cells(hardware.array)
     if array.dac_bits is None:
         array = replace(array, dac_bits=DAC_BITS)
     table.check_cells(array)

@@ -187,10 +187,8 @@ def precise_plan(network: Network, plan: Plan, table: ComponentTable) -> tuple[P
     Raises:
         InputError: the table's cells store fewer bits than the array's.
     """
-    array, assumed = plan.array, []
-    if array.cell_bits is None:
-        # The cells of the technology come with the coding and the converters that keep them accurate.
-        array = replace(array, cell_bits=table.cell_bits, coding=table.coding, converts=table.converts)
+    array, assumed = table.with_cells(plan.array), []
+    if array is not plan.array:
         assumed.append(f"{table.cell_bits}-bit cells, {array.coding_in_words}")
     if array.dac_bits is None:
         array = replace(array, dac_bits=DAC_BITS)

@@ -192,6 +192,13 @@ class ComponentTable:
             mux = self.mux
         return replace(self, adc=kind or self.adc, adc_bits=bits, mux=mux)
 
+    def with_cells(self, array: ArraySpec) -> ArraySpec:
+        """The array, with cells of this technology where it names none."""
+        if array.cell_bits is not None:
+            return array
+        # They come with the coding and the converters that keep them accurate.
+        return replace(array, cell_bits=self.cell_bits, coding=self.coding, converts=self.converts)
+
     def check_cells(self, array: ArraySpec) -> None:
         """Refuse an array whose cells store more bits than the technology's do.
 

@@ -32,6 +32,7 @@ COMMON_FIELDS = (
     "weight_bits",
     "input_bits",
     "input_signed",
+    "narrow_weights",
     "reason",
 )
 
