@@ -22,12 +22,13 @@ from rankfold.cli.main import main
 from rankfold.cost.energy import choose_mappings, hardware_table
 from rankfold.cost.energy.table import table_text
 from rankfold.errors import InputError, LostProcessError
-from rankfold.explore import Exploration, LocalPool, Search, Space, explore
+from rankfold.explore import Exploration, LocalPool, Search, Space, explore, plans
 from rankfold.explore.evaluate import Evaluator
 from rankfold.explore.exploration import MARKER, POINTS
 from rankfold.explore.space_file import space_from_json
 from rankfold.machine.description import load_hardware
 from rankfold.machine.description import to_json as hardware_to_json
+from rankfold.mapping import ArraySpec
 from rankfold.plan import LowRank, uniform_plan
 from rankfold.workload import zoo_network
 
@@ -171,6 +172,34 @@ def test_another_exploration_is_refused(space: Space, network: Any, words: str, 
     with pytest.raises(InputError, match=f"holds the points of another exploration .*{words}"):
         explore([network], space, out, objectives=COSTS)
     assert (out / POINTS).read_bytes() == before
+
+
+def test_a_plan_of_other_bits_in_the_same_file_is_another_exploration(tmp_path: Path) -> None:
+    """Of as many layers of each kind, and so shown in the same words."""
+    file, out, network = tmp_path / "plan.json", tmp_path / "out", small_network()
+
+    def explored(bits: int) -> None:
+        uniform_plan(network, ArraySpec(64, 64), bits=bits).save(file)
+        plans._loaded.cache_clear()  # as in a process of its own
+        space = small_space(vary={"cores/count": [4]}, plans=[{"file": str(file)}])
+        explore([network], space, out, objectives=COSTS)
+
+    explored(4)
+    with pytest.raises(InputError, match=r"holds the points of another exploration .*plans"):
+        explored(3)
+    explored(4)
+
+
+def test_a_network_of_other_layers_is_another_exploration(tmp_path: Path) -> None:
+    """Of the same name and as many layers."""
+    out, network = tmp_path / "out", small_network()
+    space = small_space(vary={"cores/count": [4]})
+    explore([network], space, out, objectives=COSTS)
+    *first, last = network.layers
+    other = replace(network, layers=(*first, replace(last, out_channels=last.out_channels + 1)))
+    assert repr(other) == repr(network)
+    with pytest.raises(InputError, match=r"holds the points of another exploration .*networks"):
+        explore([other], space, out, objectives=COSTS)
 
 
 @pytest.mark.parametrize("place", ["hardware/technology", "hardware"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from rankfold.explore.runners import Chunk, Evaluate, Runner, ThisProcess
 from rankfold.explore.search import Search, search_points
 from rankfold.explore.settle import Settling
 from rankfold.explore.space import Space
+from rankfold.plan import Plan
 from rankfold.progress import Progress, Silent
 from rankfold.records.claim import Claim, as_read_back
 from rankfold.records.lines import Lines
@@ -315,8 +316,8 @@ def _claim(
             # Whatever files a space names, and however it says them.
             "chips": _digest([space.chips, space.objective, _tables(space)]),
             "vary": _digest(space.axes),
-            "plans": _digest([(choice, choice.content) for choice in space.plans]),
-            "networks": {network.name: _digest(network) for network in networks},
+            "plans": _digest([(choice, _digest_of(choice.content)) for choice in space.plans]),
+            "networks": {network.name: _digest(_all_of(network)) for network in networks},
             "search": None if search is None else search.identity(),
             "data": None if trained is None else trained.identity,
             "version": __version__,
@@ -337,6 +338,16 @@ def _tables(space: Space) -> list[str]:
     return [table_text(name) for name in sorted(named) if name.lower().endswith(SUFFIXES)]
 
 
+def _digest_of(plan: Plan | None) -> str | None:
+    """Of all that its file decides."""
+    return None if plan is None else plan.digest()
+
+
+def _all_of(network: Network) -> list[Any]:
+    """What a network is equal by: by itself it shows how many layers it has."""
+    return [getattr(network, part.name) for part in fields(network)]
+
+
 def _digest(value: Any) -> str:
-    """Of frozen data classes, which show all that they are equal by."""
+    """Of frozen data classes that show all that they are equal by."""
     return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
