@@ -40,7 +40,9 @@ from torch.nn import functional as F
 from rankfold import ArraySpec, Plan, quantise_
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.sensitivity import TEMPERATURE
+from rankfold.cost.energy.chosen_table import array_with_cells
 from rankfold.files import write_text
+from rankfold.machine import DEFAULT_HARDWARE
 from rankfold.mapping.window_matrix import window_shape
 from rankfold.plan import DenseLayer, LayerPlan, LowRankLayer, WindowLayer
 from rankfold.plan.kinds import LayerKind
@@ -157,7 +159,13 @@ def known_layers(shipped: Subject, images: int, seed: int) -> tuple[dict[str, Kn
     windows = {name: candidate_windows(slots[name])[:1] for name in names if not slots[name].why_dense}
     batches = list(shipped.data.calibration_batches(images, CPU, seed))
     found = layer_statistics(
-        shipped.dense, batches, names, seed, windows=windows, widths=dict.fromkeys(names, WIDTHS)
+        shipped.dense,
+        batches,
+        names,
+        seed,
+        windows=windows,
+        widths=dict.fromkeys(names, WIDTHS),
+        cells=array_with_cells(DEFAULT_HARDWARE.with_array(ARRAY)),
     )
     layers = {}
     for name in names:

@@ -48,7 +48,8 @@ def rounded_by_pixel(layer: WindowConv2d) -> tuple[Tensor, float]:
     values, steps = torch.empty_like(whole), []
     # Outputs lie pixel by pixel, all channels of one together.
     for rows in torch.arange(len(whole)).chunk(layer.window[0] * layer.window[1]):
-        quantiser = Quantiser(layer.matrix.weight_quantiser.bits, signed=True)
+        of_layer = layer.matrix.weight_quantiser
+        quantiser = Quantiser(of_layer.bits, signed=True, narrow=of_layer.narrow)
         mask = layer.matrix.mask
         part = whole[rows]
         quantiser.fit_(part if mask is None else part[mask[rows]])

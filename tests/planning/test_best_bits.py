@@ -13,7 +13,7 @@ from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.plan import Plan
-from rankfold.planning import layer_work, planning_problem, solve_problem
+from rankfold.planning import accuracy, layer_work, planning_problem, solve_problem
 from rankfold.planning.exact import CYCLES, ENERGY, LOSS, Budget, total
 from rankfold.planning.exact.quantities import ARRAY_CYCLES
 from rankfold.planning.exact.widths import BitChoices
@@ -82,6 +82,29 @@ def test_bits_are_dropped_without_loss(of_bits, model, digits, monkeypatch):
         found = np.array([_amounts(one) for one in left.candidates])
         for one in layer.candidates:
             assert (found <= np.array(_amounts(one)) * (1 + 1e-9)).all(axis=1).any(), one.entry
+
+
+def test_rounding_is_counted_and_measured_on_the_levels_that_cells_hold(model, digits, monkeypatch):
+    """Of 3 bits, differential cells of two hold no -4, those of 3 and 4 do; None: the table's."""
+    quantised = []
+
+    def watched(*args, **kwargs):
+        quantised.append(quantise_(*args, **kwargs))
+        return quantised[-1]
+
+    monkeypatch.setattr(accuracy, "quantise_", watched)
+    losses = {}
+    for cell_bits in (None, 2, 3, 4):
+        array = ArraySpec(32, 36, cell_bits=cell_bits)
+        found = planning_problem(
+            model, digits, array, bits=3, count_rounding=True, kinds=["support"], images=64, measured_images=8
+        )
+        losses[cell_bits] = [layer.dense.loss for layer in found.choices]
+        found.accuracy(found.plan(found.dense))
+        narrow = {layer.narrow_weights for layer in quantised.pop().layers if layer.weight_bits == 3}
+        assert narrow == {cell_bits in (None, 2)}
+    assert losses[None] == losses[2] and losses[3] == losses[4]
+    assert sum(losses[2]) > sum(losses[3])
 
 
 def _amounts(candidate):

@@ -25,6 +25,7 @@ from rankfold.runs.recipes import effective
 from rankfold.runs.run import run
 from rankfold.runs.state import RunNotes, traced
 from rankfold.runs.train import train_network
+from rankfold.simulator import simulate, simulated_layers
 from rankfold.surgery.saving import save_weights
 from rankfold.training.batches import Batches
 from rankfold.training.data import load_images
@@ -62,6 +63,19 @@ def finished(data, plan, dense, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "whole"
     result = run(dense[0], data, plan, TUNING, out=folder, device="cpu", notes=RunNotes("by hand"))
     return folder, result
+
+
+def test_a_run_quantises_for_the_cells_that_it_is_priced_for(data, plan, dense, tmp_path):
+    """Not those of the plan; and it is another run, which does not go on with checkpoints of the first."""
+    model, _ = dense
+    sram = replace(plan.machine, name="sram", technology="sram-22nm")
+    run(model, data, plan, replace(TUNING, epochs=0), out=tmp_path, device="cpu", hardware=sram)
+    network, settled, _ = load_run(tmp_path, trust_code=True)
+    layers = simulated_layers(simulate(network, settled, sram))
+    assert layers and not any(layer.saturated for layer in layers)
+    assert all(layer.narrow_weights for layer in settled.layers if layer.quantised)
+    with pytest.raises(InputError, match="already holds a different run"):
+        run(model, data, plan, replace(TUNING, epochs=0), out=tmp_path, device="cpu", resume=True)
 
 
 class Interrupted(Silent):

@@ -90,14 +90,14 @@ class Quantiser(nn.Module):
             )
         self.bits = bits
         self.signed = signed
-        self.narrow = narrow
+        self.narrow = signed and narrow
         self.batched = batched
         levels = 1 << bits
         self.low = 0
         if signed:
             self.low = -levels // 2
         self.high = self.low + levels - 1
-        if signed and narrow:
+        if self.narrow:
             self.low += 1
         self.bypass = False
         self.fitted = False

@@ -11,8 +11,15 @@ from rankfold.mapping.names import window_name
 from rankfold.plan.kinds import DenseLayer, LayerKind, kind_from_json
 
 EXAMPLE = (4, 8)  # of a window, for messages
-# What a plan says of a layer whatever its kind, in the order of the file.
-COMMON = ("mapping", "weight_bits", "input_bits", "input_signed", "narrow_weights", "reason")
+# What a plan says of a layer whatever its kind, in the order of the file, and what goes without saying.
+COMMON: dict[str, Any] = {
+    "mapping": "",
+    "weight_bits": None,
+    "input_bits": None,
+    "input_signed": None,
+    "narrow_weights": False,
+    "reason": "",
+}
 
 
 @dataclass(frozen=True)
@@ -27,8 +34,8 @@ class LayerPlan:
         weight_bits: 1 to 8, or None for float.
         input_bits: bits of the layer's input, and of the value between two stages; None for float.
         input_signed: whether the input can be negative; None: to be seen from the data.
-        narrow_weights: whether weights of b bits leave out their lowest level, -2^(b-1), so that the cells of
-            the plan's arrays hold them all; None: not settled before `quantise_`, and in older plans no.
+        narrow_weights: whether weights of b bits leave out their lowest level, -2^(b-1) ("narrow range"), as
+            cells of the arrays do not hold it. `quantise_` says so, whatever a plan said before.
         reason: why it is so, in words.
     """
 
@@ -40,7 +47,7 @@ class LayerPlan:
     weight_bits: int | None = None
     input_bits: int | None = None
     input_signed: bool | None = None
-    narrow_weights: bool | None = None
+    narrow_weights: bool = False
     reason: str = ""
 
     def __post_init__(self) -> None:
@@ -54,6 +61,10 @@ class LayerPlan:
         # A layer is quantised as a whole: `quantised` looks at its weights alone and speaks for both.
         if (self.weight_bits is None) != (self.input_bits is None):
             raise InputError(f"plan, layer {self.name}: give weight_bits and input_bits, or neither")
+        if self.narrow_weights and (self.weight_bits is None or self.weight_bits == 1):
+            raise InputError(
+                f"plan, layer {self.name}: narrow_weights needs weight_bits of 2 or more; leave it out"
+            )
 
     @property
     def quantised(self) -> bool:
@@ -65,12 +76,11 @@ class LayerPlan:
         return replace(self, kind=self.kind.with_support(support))
 
     def to_json(self) -> dict[str, Any]:
-        """The layer's entry in a plan file; fields without a value are left out."""
+        """The layer's entry in a plan file; what goes without saying is left out."""
         content: dict[str, Any] = {"name": self.name, **self.kind.to_json()}
-        for name in COMMON:
+        for name, unsaid in COMMON.items():
             value = getattr(self, name)
-            # Not by truth: False is an answer, namely that no input is negative.
-            if value not in (None, ""):
+            if value != unsaid:
                 content[name] = value
         return content
 

@@ -200,15 +200,12 @@ class Plan(Shown):
             layers.append(layer)
         return replace(self, layers=tuple(layers))
 
-    def with_levels_for(self, array: ArraySpec) -> Plan:
-        """The plan with `narrow_weights` filled in where it was open: where the cells of an array, all of
-        whose figures are known, lack the lowest level.
-        """
+    def with_levels_for(self, cells: ArraySpec) -> Plan:
+        """The plan with the levels of weights that such cells hold, see `LayerPlan.narrow_weights`."""
         layers = []
         for layer in self.layers:
-            if layer.narrow_weights is None and layer.weight_bits is not None:
-                layer = replace(layer, narrow_weights=array.lacks_lowest(layer.weight_bits))
-            layers.append(layer)
+            narrow = layer.weight_bits is not None and cells.lacks_lowest(layer.weight_bits)
+            layers.append(replace(layer, narrow_weights=narrow))
         return replace(self, layers=tuple(layers))
 
     def to_json(self) -> dict[str, Any]:

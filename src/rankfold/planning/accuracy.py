@@ -20,6 +20,7 @@ from rankfold.calibration.samples import MOMENT_IMAGES, Inputs
 from rankfold.calibration.signs import observe_signs
 from rankfold.errors import InputError
 from rankfold.machine import NonIdealities
+from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_cover import AnyWindow
 from rankfold.plan import DenseLayer, LayerPlan, Plan
 from rankfold.plan.kinds import LayerKind
@@ -104,6 +105,7 @@ class PlanAccuracy:
         data: its samples.
         settings: how plans are measured.
         metric: what they are measured by; None: top-1 accuracy.
+        cells: the array whose cells weights are quantised for; None: those of each plan's hardware.
 
     Args:
         model: the dense float network, on its device; it stays as it is.
@@ -114,6 +116,7 @@ class PlanAccuracy:
         windows: the same of the inputs of their windows, by (a, b) or part of the plane.
         skippable: layers without moments that plans may skip, whose means are found when they are needed.
         metric: what networks are measured by, the higher the better; None: top-1 accuracy.
+        cells: see above.
     """
 
     def __init__(
@@ -126,9 +129,10 @@ class PlanAccuracy:
         *,
         skippable: Sequence[str] = (),
         metric: Measure | None = None,
+        cells: ArraySpec | None = None,
     ) -> None:
         self.model, self.data, self.settings = model, data, settings
-        self.metric = metric
+        self.metric, self.cells = metric, cells
         self._moments = moments or {}
         self._windows = windows or {}
         self._skippable = tuple(skippable)
@@ -192,6 +196,7 @@ class PlanAccuracy:
             self._windows,
             skippable=self._skippable,
             metric=metric or self.metric,
+            cells=self.cells,
         )
         other._weights = self._weights  # made for the same moments
         return other
@@ -226,7 +231,9 @@ class PlanAccuracy:
         signed = self._with_signs(plan)
         network = self.compressed(signed)
         images, reference = self._images_of_norms, self.model if self._follows else None
-        settled = quantise_(network, signed, self._batches(images), images=images, reference=reference)
+        settled = quantise_(
+            network, signed, self._batches(images), images=images, reference=reference, cells=self.cells
+        )
         if noise.ideal:
             return held_out.accuracy(network)
         seed = self.settings.seed

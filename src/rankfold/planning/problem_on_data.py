@@ -194,7 +194,7 @@ def planning_problem(
         model,
         _spec(array),
         choices,
-        _accuracy(model, samples, measure, known, by),
+        _accuracy(model, samples, measure, known, by, costing.precise.array),
         budgets=limits_of(budgets, choices) | ({} if max_loss is None else {LOSS: max_loss}),
         max_drop=max_drop,
         hardware=hardware,
@@ -260,11 +260,19 @@ def _accuracy(
     settings: MeasureSettings,
     known: LayerStatistics,
     metric: Measure | None,
+    cells: ArraySpec,
 ) -> PlanAccuracy:
     """What measures plans, with weights made for what calibration found."""
     unstudied = [name for name in known.skipping if name not in known.sensitivities]
     return PlanAccuracy(
-        model, samples, settings, known.moments, known.window_moments, skippable=unstudied, metric=metric
+        model,
+        samples,
+        settings,
+        known.moments,
+        known.window_moments,
+        skippable=unstudied,
+        metric=metric,
+        cells=cells,
     )
 
 

@@ -69,6 +69,7 @@ def prepare(
     )
     _plan_(state, chosen.linear)
     _price_(state, chosen.energy)
+    _fit_cells_(state)
     _rehearse(state)
     _weigh_(state, chosen.baseline)
     state.classes = data.classes or _own_classes(own, data)
@@ -92,6 +93,12 @@ def _price_(state: RunState, energy: EnergyOptions | None) -> None:
     assert state.hardware is not None  # `prepare` chose it
     state.energy = energy or EnergyOptions.of(state.hardware)
     state.dense_energy = dense_energy(state.network, state.plan, state.energy)
+
+
+def _fit_cells_(state: RunState) -> None:
+    """Let the plan say which levels weights have, those that the cells hold: the run is known by them."""
+    if state.plan.quantised:
+        state.plan = state.plan.with_levels_for(state.cells)
 
 
 def _rehearse(state: RunState) -> None:

@@ -14,7 +14,9 @@ from rankfold.calibration.observation import evaluating
 from rankfold.calibration.outputs import OutputModel
 from rankfold.calibration.samples import CALIBRATION_IMAGES, call
 from rankfold.cost.energy import NetworkEnergy
+from rankfold.cost.energy.chosen_table import array_with_cells
 from rankfold.machine import Hardware, NonIdealities
+from rankfold.mapping import ArraySpec
 from rankfold.models.device import device_of
 from rankfold.models.load import check_classes, check_logits
 from rankfold.plan import Plan
@@ -71,7 +73,8 @@ class RunState:
         distillation: how the dense network teaches in fine-tuning; None: it does not.
         reconstruction: how the network learns without labels before fine-tuning; None: it does not.
         noise: non-idealities of the arrays that fine-tuning has in the loop; None: it has no arrays.
-        hardware: what costs are counted for; None: that of the plan.
+        hardware: what costs are counted for, and whose cells weights are quantised for; None: that of the
+            plan.
         notes: what the result says of the run beside what it found.
         energy: the components that energy is counted with.
         dense_energy: of the dense network, which the result compares with; None: the result has no energy.
@@ -140,6 +143,11 @@ class RunState:
     def calibration(self, images: int = CALIBRATION_IMAGES) -> Iterable[Any]:
         """Inputs of training samples in batches that can be gone through again and again."""
         return self.data.calibration_batches(images, self.device, self.recipe.seed)
+
+    @property
+    def cells(self) -> ArraySpec:
+        """The array whose cells weights are quantised for, all of its figures known."""
+        return array_with_cells(self.hardware or self.plan.machine)
 
     @property
     def measured_by(self) -> str:

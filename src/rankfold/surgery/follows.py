@@ -87,11 +87,11 @@ def _check_quantised(layer: LayerPlan, module: nn.Module, signed: bool | None, w
             f"layer {layer.name} has weights and inputs of {bits[0]} and {bits[1]} bits, the plan says "
             f"{layer.weight_bits} and {layer.input_bits}; give the plan that the network follows"
         )
-    narrow = bool(layer.narrow_weights)
-    if module.weight_quantiser.narrow != narrow:
+    narrow = module.weight_quantiser.narrow
+    if narrow != layer.narrow_weights:
         raise InputError(
-            f"layer {layer.name}: narrow_weights is {str(narrow).lower()} in the plan and "
-            f"{str(not narrow).lower()} in the network; give the plan that quantise_ returned"
+            f"layer {layer.name}: narrow_weights is {layer.narrow_weights} in the plan and {narrow} in the "
+            "network; give the plan that quantise_ returned"
         )
     found = module.input_quantiser.signed
     if found != signed:

@@ -20,9 +20,10 @@ from rankfold.calibration.samples import (
     planned_for,
 )
 from rankfold.calibration.signs import observe_signs
-from rankfold.cost.energy.chosen_table import with_cells
+from rankfold.cost.energy.chosen_table import array_with_cells
 from rankfold.errors import InputError
 from rankfold.lowrank import ROUNDINGS
+from rankfold.mapping import ArraySpec
 from rankfold.models.device import MODEL, device_of
 from rankfold.nn.quantised import LayerBits, replace_by_quantised_
 from rankfold.plan.plan import PLAN, Plan
@@ -42,6 +43,7 @@ def quantise_(
     rounding: str = NEAREST,
     images: int = CALIBRATION_IMAGES,
     reference: nn.Module | None = None,
+    cells: ArraySpec | None = None,
 ) -> Plan:
     """Make a compressed network ready to be fine-tuned at the bits of its plan, in place, after `compress_`.
 
@@ -62,18 +64,23 @@ def quantise_(
         reference: the network that it was made from. Batch norms then change only by what has changed since,
             so that data may be unlike those that the network was trained on; None: they are estimated anew
             on the data.
+        cells: the array whose cells shall hold the weights, which have no lower levels then; None: that of
+            the plan's hardware, with the cells of its technology where it names none.
 
     Returns:
-        The plan with all that it left open filled in: signs, supports, and the weights that pruned layers
-        keep. `save`, `simulate`, `cycles` and `energy` take it as it is.
+        The plan with all that it left open filled in: signs, supports, levels of weights, and the weights
+        that pruned layers keep. `save`, `simulate`, `cycles` and `energy` take it as it is.
 
     Raises:
         InputError: the network does not follow the plan, there is no batch, a layer never runs on them, a
-            value is not finite, there is no such rounding, or a plan
-            without bits is to be rounded with compensation.
+            value is not finite, there is no such rounding, a plan without bits is to be rounded with
+            compensation, or its hardware names no cells and a technology that cannot be read.
+        MissingDependencyError: likewise, one whose package is not installed.
     """
     check_rounding(rounding, plan)
     check_follows(model, plan, quantised=False)
+    if plan.quantised:
+        plan = plan.with_levels_for(cells or array_with_cells(plan.machine))
     # Gone through several times, always the same samples.
     batches = Samples(data, images, device_of(model), image=plan.one_image)
     with planned_for(plan):
@@ -112,7 +119,7 @@ def _quantised_(
     if not plan.quantised:
         return plan
     # On the float network, as a quantiser's levels depend on the sign.
-    settled = with_observed_signs(model, plan, batches).with_levels_for(with_cells(plan.machine))
+    settled = with_observed_signs(model, plan, batches)
     insert_quantisers_(model, settled)
     calibrate_(model, batches)
     if compensated:
@@ -165,9 +172,7 @@ def insert_quantisers_(model: nn.Module, plan: Plan) -> None:
             # A second stage reads sums of either sign, whatever the layer reads.
             if part.signed is not None:
                 signed = part.signed
-            # Plans of before narrow levels say nothing of them: their networks use all levels.
-            narrow = bool(layer.narrow_weights)
-            bits[part.name] = LayerBits(layer.weight_bits, layer.input_bits, signed, narrow)
+            bits[part.name] = LayerBits(layer.weight_bits, layer.input_bits, signed, layer.narrow_weights)
     replace_by_quantised_(model, bits)
 
 

@@ -52,17 +52,16 @@ def hardware_table(hardware: Hardware) -> ComponentTable:
     return find_table(hardware.technology, hardware.array, hardware.adc, hardware.adc_bits, hardware.mux)
 
 
-def with_cells(hardware: Hardware) -> ArraySpec:
-    """The array of hardware, with the cells of its component table where it names none.
+def array_with_cells(hardware: Hardware) -> ArraySpec:
+    """The array of hardware, with the cells of its technology where it names none.
 
     Raises:
-        InputError: as `hardware_table`, which is looked at in that case alone.
-        MissingDependencyError: likewise.
+        InputError: there is no such table, or the file is wrong; it is looked at in that case alone.
+        MissingDependencyError: likewise, `zigzag` without its package.
     """
-    # A table is not always at hand: it may be a file, or of a package.
     if hardware.array.cell_bits is not None:
         return hardware.array
-    return hardware_table(hardware).with_cells(hardware.array)
+    return find_table(hardware.technology, hardware.array).with_cells(hardware.array)
 
 
 def completed(hardware: Hardware) -> Hardware:
