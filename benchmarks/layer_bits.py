@@ -40,9 +40,7 @@ from torch.nn import functional as F
 from rankfold import ArraySpec, Plan, quantise_
 from rankfold.calibration.batch_norm import reestimate_batch_norm_
 from rankfold.calibration.sensitivity import TEMPERATURE
-from rankfold.cost.energy.chosen_table import array_with_cells
 from rankfold.files import write_text
-from rankfold.machine import DEFAULT_HARDWARE
 from rankfold.mapping.window_matrix import window_shape
 from rankfold.plan import DenseLayer, LayerPlan, LowRankLayer, WindowLayer
 from rankfold.plan.kinds import LayerKind
@@ -59,6 +57,7 @@ from rankfold.workload.shape import Pair
 
 CPU = torch.device("cpu")
 ARRAY = ArraySpec(64, 64)
+ALL_LEVELS = ArraySpec(64, 64, cell_bits=2, coding="offset")  # as its table counts
 WIDTHS = BitChoices.parse("2-8")
 WIDEST = 8
 LAYER, BITS, MIX = "layer", "bits", "mix"
@@ -159,13 +158,7 @@ def known_layers(shipped: Subject, images: int, seed: int) -> tuple[dict[str, Kn
     windows = {name: candidate_windows(slots[name])[:1] for name in names if not slots[name].why_dense}
     batches = list(shipped.data.calibration_batches(images, CPU, seed))
     found = layer_statistics(
-        shipped.dense,
-        batches,
-        names,
-        seed,
-        windows=windows,
-        widths=dict.fromkeys(names, WIDTHS),
-        cells=array_with_cells(DEFAULT_HARDWARE.with_array(ARRAY)),
+        shipped.dense, batches, names, seed, windows=windows, widths=dict.fromkeys(names, WIDTHS)
     )
     layers = {}
     for name in names:
@@ -234,7 +227,7 @@ def made(
     entries = [layers.get(name, LayerPlan(name, DenseLayer())) for name in weights(network)]
     plan = Plan.of(network, ARRAY, entries)
     module = accuracy.compressed(plan)
-    quantise_(module, plan, norm)
+    quantise_(module, plan, norm, hardware=ALL_LEVELS)
     return module
 
 

@@ -84,6 +84,10 @@ TYPES = {
     "path for a plan": (lambda: rf.compress_(net(), Path("plan.json")), r"plan must be a Plan.*'plan.json'"),
     "plan for a model": (lambda: rf.compress_(PLAN, net()), "model must be a torch.nn.Module, not a Plan"),
     "planning": (lambda: rf.quantise_(net(), NETWORK, GOOD), "plan must be a Plan.*not a Network"),
+    "cells as a number": (
+        lambda: rf.quantise_(net(), DENSE, GOOD, hardware=4),
+        "hardware must be an ArraySpec.*or a Hardware",
+    ),
     "half an image": (lambda: rf.quantise_(net(), DENSE, GOOD, images=0.5), "images must be a whole number"),
     "cycles of a model": (lambda: rf.cycles(net(), PLAN), "network must be a Network"),
     "table as number": (lambda: energy_of(NETWORK, PLAN, 22), "table must be a ComponentTable, the name"),

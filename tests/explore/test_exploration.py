@@ -178,8 +178,8 @@ def test_a_plan_of_other_bits_in_the_same_file_is_another_exploration(tmp_path: 
     """Of as many layers of each kind, and so shown in the same words."""
     file, out, network = tmp_path / "plan.json", tmp_path / "out", small_network()
 
-    def explored(bits: int) -> None:
-        uniform_plan(network, ArraySpec(64, 64), bits=bits).save(file)
+    def explored(bits: int, loss: float = 0.25) -> None:
+        uniform_plan(network, ArraySpec(64, 64), bits=bits).predicting(loss).save(file)
         plans._loaded.cache_clear()  # as in a process of its own
         space = small_space(vary={"cores/count": [4]}, plans=[{"file": str(file)}])
         explore([network], space, out, objectives=COSTS)
@@ -187,6 +187,8 @@ def test_a_plan_of_other_bits_in_the_same_file_is_another_exploration(tmp_path: 
     explored(4)
     with pytest.raises(InputError, match=r"holds the points of another exploration .*plans"):
         explored(3)
+    with pytest.raises(InputError, match=r"holds the points of another exploration .*plans"):
+        explored(4, loss=0.5)
     explored(4)
 
 

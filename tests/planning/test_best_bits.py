@@ -18,6 +18,7 @@ from rankfold.planning.exact import CYCLES, ENERGY, LOSS, Budget, total
 from rankfold.planning.exact.quantities import ARRAY_CYCLES
 from rankfold.planning.exact.widths import BitChoices
 from rankfold.planning.explain import explained
+from rankfold.planning.search.problem_search import _identity
 from rankfold.surgery.compress import compress_
 from rankfold.surgery.kinds import surgery_of
 from rankfold.surgery.quantise import quantise_
@@ -101,6 +102,8 @@ def test_rounding_is_counted_and_measured_on_the_levels_that_cells_hold(model, d
         )
         losses[cell_bits] = [layer.dense.loss for layer in found.choices]
         found.accuracy(found.plan(found.dense))
+        # A search of other levels is another one; those of all levels keep the name that they had.
+        assert ("narrow weights" in _identity(found, found.accuracy)) == (cell_bits in (None, 2))
         narrow = {layer.narrow_weights for layer in quantised.pop().layers if layer.weight_bits == 3}
         assert narrow == {cell_bits in (None, 2)}
     assert losses[None] == losses[2] and losses[3] == losses[4]

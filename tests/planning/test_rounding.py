@@ -184,10 +184,10 @@ def test_weights_are_rounded_for_the_cells_that_shall_hold_them():
     conv = nn.Conv2d(4, 4, 3, padding=1)
     model = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5)).eval()
     batches = [torch.randn(64, 4, 6, 6)]
-    cells = ArraySpec(64, 64, cell_bits=2)
+    array = ArraySpec(64, 64, cell_bits=2)
     widths = {"0": BitChoices((2, 3, 4), (8,))}
-    known = layer_statistics(model, batches, ["0"], 0, widths=widths, cells=cells).rounding["0"]
-    assert known.narrow == {3}
+    known = layer_statistics(model, batches, ["0"], 0, widths=widths, array=array).rounding["0"]
+    assert known.narrow_bits == {3}
     weight = conv.weight.detach().double().numpy()
     losses = RoundingLosses([StoredWeight(weight, known.sensitivity, weight)], known)
     of_inputs = known.inputs.losses[8]

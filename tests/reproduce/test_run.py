@@ -251,6 +251,23 @@ def test_runs_of_another_grid_are_refused(finished, tmp_path, capsys):
     assert outcome.done
 
 
+def test_a_run_of_levels_that_its_cells_lack_is_refused(finished, tmp_path):
+    """As the older ones of 3 bits; here 4-bit weights leave out a level that cells of two bits have."""
+    cell = next(cell for cell in SMOKE.cells if cell.bits == 4)
+    grid = replace(SMOKE, cells=(cell,))
+    folder = tmp_path / "out" / "cells" / cell.name
+    reproduce(grid, tmp_path / "out", Silent(), budget=0)
+    shutil.copytree(finished / "cells" / cell.name, folder)
+    (outcome,) = reproduce(grid, tmp_path / "out", Silent(), budget=0)
+    assert outcome.error is None
+    plan = Plan.load(folder / "plan.json")
+    replace(plan, layers=tuple(replace(layer, narrow_weights=True) for layer in plan.layers)).save(
+        folder / "plan.json"
+    )
+    (outcome,) = reproduce(grid, tmp_path / "out", Silent(), budget=0)
+    assert outcome.error is not None and "holds a run with another range of weight levels" in outcome.error
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

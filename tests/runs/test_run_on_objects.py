@@ -76,6 +76,11 @@ def test_a_run_quantises_for_the_cells_that_it_is_priced_for(data, plan, dense, 
     assert all(layer.narrow_weights for layer in settled.layers if layer.quantised)
     with pytest.raises(InputError, match="already holds a different run"):
         run(model, data, plan, replace(TUNING, epochs=0), out=tmp_path, device="cpu", resume=True)
+    # Components that are given by themselves are what is priced.
+    state = prepare(model, data, plan, TUNING, RunChoices(energy=EnergyOptions("sram-22nm")))
+    assert state.plan.layers[1].narrow_weights
+    state = prepare(model, data, plan, TUNING, RunChoices(energy=EnergyOptions("rram-22nm"), hardware=sram))
+    assert not state.plan.layers[1].narrow_weights
 
 
 class Interrupted(Silent):

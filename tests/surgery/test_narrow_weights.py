@@ -40,7 +40,7 @@ def quantised(bits, hardware: ArraySpec | Hardware = ARRAY, plan=None, wanted=No
     model, batches = dense(), [torch.randn(16, 3, 6, 6)]
     plan = plan or planned(bits, hardware)
     compress_(model, plan)
-    return model, quantise_(model, plan, batches, cells=wanted), batches[0]
+    return model, quantise_(model, plan, batches, hardware=wanted), batches[0]
 
 
 def cells(bits):
@@ -118,7 +118,7 @@ def test_a_technology_that_is_not_there_is_refused_before_anything_changes():
         quantise_(model, plan, [torch.randn(16, 3, 6, 6)])
     assert model.state_dict().keys() == before.keys()
     # Who names cells needs no table.
-    quantise_(model, plan, [torch.randn(16, 3, 6, 6)], cells=cells(2))
+    quantise_(model, plan, [torch.randn(16, 3, 6, 6)], hardware=cells(2))
 
 
 def test_a_plan_of_other_levels_than_the_network_s_is_refused(tmp_path):

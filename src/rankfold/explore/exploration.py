@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, fields, replace
@@ -316,7 +317,7 @@ def _claim(
             # Whatever files a space names, and however it says them.
             "chips": _digest([space.chips, space.objective, _tables(space)]),
             "vary": _digest(space.axes),
-            "plans": _digest([(choice, _digest_of(choice.content)) for choice in space.plans]),
+            "plans": _digest([(choice, _file_of(choice.content)) for choice in space.plans]),
             "networks": {network.name: _digest(_all_of(network)) for network in networks},
             "search": None if search is None else search.identity(),
             "data": None if trained is None else trained.identity,
@@ -338,9 +339,9 @@ def _tables(space: Space) -> list[str]:
     return [table_text(name) for name in sorted(named) if name.lower().endswith(SUFFIXES)]
 
 
-def _digest_of(plan: Plan | None) -> str | None:
-    """Of all that its file decides."""
-    return None if plan is None else plan.digest()
+def _file_of(plan: Plan | None) -> str | None:
+    """All that the file of a plan says, its prediction and its copies on a chip, too."""
+    return None if plan is None else json.dumps(plan.to_json())
 
 
 def _all_of(network: Network) -> list[Any]:

@@ -161,34 +161,17 @@ class ArraySpec:
             return 1
         if self.coding == "offset":
             return -(-weight_bits // self.cell_bits)
-        # The sign is in the choice of the column; one bit still needs a cell.
-        magnitude_bits = weight_bits - 1
-        cells = -(-magnitude_bits // self.cell_bits)
-        return 2 * max(1, cells)
-
-    def lowest_weight(self, weight_bits: int) -> int:
-        """The lowest whole weight of so many bits that its cells hold, -2^(b-1) or the next one.
-
-        Differential cells hold magnitudes of b-1 bits. That of -2^(b-1) has one more, for which only cells
-        with bits to spare have a level.
-
-        Raises:
-            InputError: `weight_bits` is not a whole number from 1 to 32.
-        """
-        columns = self.columns_per_weight(weight_bits)
-        lowest = -(1 << weight_bits - 1)
-        if self.cell_bits is None or self.coding == "offset":
-            return lowest
-        largest_magnitude = (1 << columns // 2 * self.cell_bits) - 1
-        return max(lowest, -largest_magnitude)
+        # The sign is in the choice of the column.
+        return 2 * _magnitude_cells(weight_bits, self.cell_bits)
 
     def lacks_lowest(self, weight_bits: int) -> bool:
-        """Whether its cells hold all weights of so many bits but -2^(b-1).
+        """Whether its cells hold all weights of so many bits but -2^(b-1), see `lowest_weight`.
 
         Raises:
             InputError: `weight_bits` is not a whole number from 1 to 32.
         """
-        return self.lowest_weight(weight_bits) > -(1 << weight_bits - 1)
+        _check_bits("weight_bits", weight_bits)
+        return lowest_weight(weight_bits, self.cell_bits, self.coding) > -(1 << weight_bits - 1)
 
     def in_weights(self, weight_bits: int) -> ArraySpec:
         """The array as a mapping sees it: columns counted in weights, none of which is split over two arrays.
@@ -281,6 +264,25 @@ def _check_driven(driven: int, rows: int) -> None:
             f"array rows_driven (={driven}) must be a whole number from 1 to its rows (={rows})",
             "rows_driven",
         )
+
+
+def lowest_weight(weight_bits: int, cell_bits: int | None, coding: str) -> int:
+    """The lowest whole weight of b bits that cells hold, -2^(b-1) or the next one.
+
+    Differential cells hold magnitudes of b-1 bits. That of -2^(b-1) has one more, for which only cells with
+    bits to spare have a level.
+    """
+    lowest = -(1 << weight_bits - 1)
+    if cell_bits is None or coding == "offset":
+        return lowest
+    cells = _magnitude_cells(weight_bits, cell_bits)
+    largest_magnitude = (1 << cells * cell_bits) - 1
+    return max(lowest, -largest_magnitude)
+
+
+def _magnitude_cells(weight_bits: int, cell_bits: int) -> int:
+    """Cells that the magnitude of a weight takes: one bit less, the sign's; one bit still needs a cell."""
+    return max(1, -(-(weight_bits - 1) // cell_bits))
 
 
 def _check_bits(label: str, bits: int) -> None:

@@ -63,7 +63,8 @@ class LayerPlan:
             raise InputError(f"plan, layer {self.name}: give weight_bits and input_bits, or neither")
         if self.narrow_weights and (self.weight_bits is None or self.weight_bits == 1):
             raise InputError(
-                f"plan, layer {self.name}: narrow_weights needs weight_bits of 2 or more; leave it out"
+                f"plan, layer {self.name}: narrow_weights needs weight_bits of 2 or more; leave it out, "
+                "as quantise_ sets it"
             )
 
     @property

@@ -200,11 +200,11 @@ class Plan(Shown):
             layers.append(layer)
         return replace(self, layers=tuple(layers))
 
-    def with_levels_for(self, cells: ArraySpec) -> Plan:
-        """The plan with the levels of weights that such cells hold, see `LayerPlan.narrow_weights`."""
+    def with_levels_for(self, array: ArraySpec) -> Plan:
+        """The plan with the levels of weights that the cells of an array hold, see `narrow_weights`."""
         layers = []
         for layer in self.layers:
-            narrow = layer.weight_bits is not None and cells.lacks_lowest(layer.weight_bits)
+            narrow = layer.weight_bits is not None and array.lacks_lowest(layer.weight_bits)
             layers.append(replace(layer, narrow_weights=narrow))
         return replace(self, layers=tuple(layers))
 

@@ -105,7 +105,7 @@ class PlanAccuracy:
         data: its samples.
         settings: how plans are measured.
         metric: what they are measured by; None: top-1 accuracy.
-        cells: the array whose cells weights are quantised for; None: those of each plan's hardware.
+        array: whose cells weights are quantised for; None: that of each plan's hardware.
 
     Args:
         model: the dense float network, on its device; it stays as it is.
@@ -116,7 +116,7 @@ class PlanAccuracy:
         windows: the same of the inputs of their windows, by (a, b) or part of the plane.
         skippable: layers without moments that plans may skip, whose means are found when they are needed.
         metric: what networks are measured by, the higher the better; None: top-1 accuracy.
-        cells: see above.
+        array: see above.
     """
 
     def __init__(
@@ -129,10 +129,10 @@ class PlanAccuracy:
         *,
         skippable: Sequence[str] = (),
         metric: Measure | None = None,
-        cells: ArraySpec | None = None,
+        array: ArraySpec | None = None,
     ) -> None:
         self.model, self.data, self.settings = model, data, settings
-        self.metric, self.cells = metric, cells
+        self.metric, self.array = metric, array
         self._moments = moments or {}
         self._windows = windows or {}
         self._skippable = tuple(skippable)
@@ -196,7 +196,7 @@ class PlanAccuracy:
             self._windows,
             skippable=self._skippable,
             metric=metric or self.metric,
-            cells=self.cells,
+            array=self.array,
         )
         other._weights = self._weights  # made for the same moments
         return other
@@ -232,7 +232,7 @@ class PlanAccuracy:
         network = self.compressed(signed)
         images, reference = self._images_of_norms, self.model if self._follows else None
         settled = quantise_(
-            network, signed, self._batches(images), images=images, reference=reference, cells=self.cells
+            network, signed, self._batches(images), images=images, reference=reference, hardware=self.array
         )
         if noise.ideal:
             return held_out.accuracy(network)

@@ -182,7 +182,7 @@ def planning_problem(
         slots,
         _spec(array),
         bypasses,
-        cells=costing.precise.array,
+        celled=costing.precise.array,
         seed=seed,
         progress=progress,
         outputs=taken_for,
@@ -260,7 +260,7 @@ def _accuracy(
     settings: MeasureSettings,
     known: LayerStatistics,
     metric: Measure | None,
-    cells: ArraySpec,
+    celled: ArraySpec,
 ) -> PlanAccuracy:
     """What measures plans, with weights made for what calibration found."""
     unstudied = [name for name in known.skipping if name not in known.sensitivities]
@@ -272,7 +272,7 @@ def _accuracy(
         known.window_moments,
         skippable=unstudied,
         metric=metric,
-        cells=cells,
+        array=celled,
     )
 
 
@@ -293,7 +293,7 @@ def _calibrated(
     array: ArraySpec,
     bypasses: Branches,
     *,
-    cells: ArraySpec,
+    celled: ArraySpec,
     seed: int,
     progress: Progress,
     outputs: OutputModel | None,
@@ -319,7 +319,7 @@ def _calibrated(
             skippable=skippable,
             bypasses=bypasses,
             outputs=outputs,
-            cells=cells,
+            array=celled,
         )
         progress.advance(len(names))
     finally:

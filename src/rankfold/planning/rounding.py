@@ -40,14 +40,14 @@ class LayerRounding:
         inputs: of the dense layer.
         corrected: whether batch norm takes a constant error of its outputs back.
         windows: of the loss to such errors of the matrices of its windows, by (a, b) or part of the plane.
-        narrow: the bits at which weights leave out their lowest level, as cells do not hold it.
+        narrow_bits: those at which weights leave out their lowest level, as cells do not hold it.
     """
 
     sensitivity: LayerSensitivity
     inputs: InputRounding
     corrected: bool
     windows: Mapping[AnyWindow, LayerSensitivity] = field(default_factory=dict)
-    narrow: frozenset[int] = frozenset()
+    narrow_bits: frozenset[int] = frozenset()
 
 
 class RoundingLosses:
@@ -72,7 +72,7 @@ class RoundingLosses:
         if not self._stored:
             return 0.0
         if weight_bits not in self._weights:
-            narrow = weight_bits in self._known.narrow
+            narrow = weight_bits in self._known.narrow_bits
             self._weights[weight_bits] = sum(_of_weights(one, weight_bits, narrow) for one in self._stored)
         if input_bits not in self._inputs:
             self._inputs[input_bits] = self._of_inputs(input_bits)

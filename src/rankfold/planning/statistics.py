@@ -119,7 +119,7 @@ def layer_statistics(
     skippable: Sequence[str] = (),
     bypasses: Branches | None = None,
     outputs: OutputModel | str | None = None,
-    cells: ArraySpec | None = None,
+    array: ArraySpec | None = None,
 ) -> LayerStatistics:
     """Run a network over calibration data, forward and backward.
 
@@ -134,7 +134,7 @@ def layer_statistics(
         skippable: convolutions that may be skipped, among these layers or not.
         bypasses: what is known of them, where something is (see `calibration.branches`).
         outputs: what the network's outputs are taken for; None: see `calibration.output_choice.output_loss`.
-        cells: the array whose cells weights are rounded for; None: some that hold all levels.
+        array: whose cells weights are rounded for; None: as if cells held all levels.
 
     Raises:
         InputError: there is no batch, a value is not finite, a layer never runs, or the outputs are not what
@@ -174,7 +174,7 @@ def layer_statistics(
         others=found,
         windows=found_sensitivities.windows,
         rounding=_rounding(
-            model, batches, found_sensitivities, widths, corrected, cells=cells, seed=seed, loss=loss
+            model, batches, found_sensitivities, widths, corrected, array=array, seed=seed, loss=loss
         ),
         skipping=found_sensitivities.skipping,
         bypasses=bypasses or Branches(),
@@ -190,7 +190,7 @@ def _rounding(
     widths: Mapping[str, BitChoices],
     corrected: Sequence[str],
     *,
-    cells: ArraySpec | None,
+    array: ArraySpec | None,
     seed: int,
     loss: OutputLoss,
 ) -> dict[str, LayerRounding]:
@@ -203,7 +203,7 @@ def _rounding(
     for name, choices in widths.items():
         of_layers = sensitivities.centred if name in corrected else sensitivities.layers
         of_windows = sensitivities.uncentred.get(name, sensitivities.windows[name])
-        narrow = frozenset(bits for bits in choices.weights if cells and cells.lacks_lowest(bits))
+        narrow = frozenset(bits for bits in choices.weights if array and array.lacks_lowest(bits))
         found[name] = LayerRounding(of_layers[name], inputs[name], name in corrected, of_windows, narrow)
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from rankfold import run_files
+from rankfold.cost.energy.chosen_table import array_with_cells
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import load_model
@@ -168,11 +169,20 @@ def finished(grid: Grid, cell: Cell, out: Path, data: str | None) -> Outcome:
             other.insert(0, "data set")
         if result.model != grid.model:
             other.insert(0, "network")
+        if not _fits_its_cells(Plan.load(path.parent / run_files.PLAN)):
+            other.append("range of weight levels")
         if other:
             raise InputError(f"{path.parent} holds a run with another {', '.join(other)}; move it away")
         return Outcome(cell, measure(cell, path.parent, grid.arrays, grid.hardware))
     except InputError as error:
         return Outcome(cell, error=str(error))
+
+
+def _fits_its_cells(plan: Plan) -> bool:
+    """Whether a network has the levels of weights that it would have today."""
+    if not plan.quantised:
+        return True
+    return plan == plan.with_levels_for(array_with_cells(plan.machine))
 
 
 def cell_folder(out: Path, cell: Cell) -> Path:

@@ -77,6 +77,17 @@ class EnergyOptions:
             return self.table.with_adc(self.adc, self.adc_bits, self.mux)
         return find_table(self.table, array, self.adc, self.adc_bits, self.mux)
 
+    def with_cells(self, array: ArraySpec) -> ArraySpec:
+        """The array as it is priced: with the cells of these components where it names none.
+
+        Raises:
+            InputError: as `for_array`, which is asked in that case alone.
+            MissingDependencyError: likewise.
+        """
+        if array.cell_bits is not None:
+            return array
+        return self.for_array(array).with_cells(array)
+
 
 @dataclass(frozen=True)
 class LayerEnergyRecord:

@@ -98,7 +98,7 @@ def _price_(state: RunState, energy: EnergyOptions | None) -> None:
 def _fit_cells_(state: RunState) -> None:
     """Let the plan say which levels weights have, those that the cells hold: the run is known by them."""
     if state.plan.quantised:
-        state.plan = state.plan.with_levels_for(state.cells)
+        state.plan = state.plan.with_levels_for(state.celled_array)
 
 
 def _rehearse(state: RunState) -> None:

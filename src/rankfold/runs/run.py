@@ -109,8 +109,8 @@ def run(
             fine-tuned (`training.reconstruction`); None: it does not.
         noise: non-idealities of the arrays to fine-tune with; None: the network is fine-tuned as quantised.
         energy: the components that energy is counted with; None: those of the hardware.
-        hardware: what energy is counted for, and whose cells weights are quantised for, on the plan's array;
-            None: the plan's hardware.
+        hardware: what energy is counted for, on the plan's array; where that names no cells, those of this
+            technology, for which weights are quantised, too. None: the plan's hardware.
         notes: what the result says beside what the run finds.
         linear: whether fully connected layers that stay dense are told of as mapped.
         device: `auto`, `cpu`, `cuda`, ...

@@ -14,7 +14,6 @@ from rankfold.calibration.observation import evaluating
 from rankfold.calibration.outputs import OutputModel
 from rankfold.calibration.samples import CALIBRATION_IMAGES, call
 from rankfold.cost.energy import NetworkEnergy
-from rankfold.cost.energy.chosen_table import array_with_cells
 from rankfold.machine import Hardware, NonIdealities
 from rankfold.mapping import ArraySpec
 from rankfold.models.device import device_of
@@ -73,10 +72,9 @@ class RunState:
         distillation: how the dense network teaches in fine-tuning; None: it does not.
         reconstruction: how the network learns without labels before fine-tuning; None: it does not.
         noise: non-idealities of the arrays that fine-tuning has in the loop; None: it has no arrays.
-        hardware: what costs are counted for, and whose cells weights are quantised for; None: that of the
-            plan.
+        hardware: what costs are counted for; None: that of the plan.
         notes: what the result says of the run beside what it found.
-        energy: the components that energy is counted with.
+        energy: the components that energy is counted with; weights are quantised for their cells.
         dense_energy: of the dense network, which the result compares with; None: the result has no energy.
         folder: where checkpoints and the plan are kept; None: nothing is kept, as in processes that are not
             the first.
@@ -145,9 +143,9 @@ class RunState:
         return self.data.calibration_batches(images, self.device, self.recipe.seed)
 
     @property
-    def cells(self) -> ArraySpec:
-        """The array whose cells weights are quantised for, all of its figures known."""
-        return array_with_cells(self.hardware or self.plan.machine)
+    def celled_array(self) -> ArraySpec:
+        """The plan's array with the cells that it is priced with, which weights are quantised for."""
+        return self.energy.with_cells(self.plan.array)
 
     @property
     def measured_by(self) -> str:

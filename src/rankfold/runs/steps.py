@@ -175,7 +175,7 @@ def quantise(state: RunState) -> None:
         rounding=state.rounding,
         # What learns to give the dense network's outputs has its norms, too.
         reference=state.reference,
-        cells=state.cells,
+        hardware=state.celled_array,
     )
     # Already here: who looks into the folder of a long run sees what it trains.
     if state.folder is not None:

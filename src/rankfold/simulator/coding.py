@@ -11,7 +11,14 @@ from torch import Tensor
 
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
-from rankfold.mapping.array import COLUMNS, DIFFERENCES, DIFFERENTIAL, SIGN_MAGNITUDE, TWOS_COMPLEMENT
+from rankfold.mapping.array import (
+    COLUMNS,
+    DIFFERENCES,
+    DIFFERENTIAL,
+    SIGN_MAGNITUDE,
+    TWOS_COMPLEMENT,
+    lowest_weight,
+)
 
 
 @dataclass(frozen=True)
@@ -144,8 +151,7 @@ class CellCoding:
     @property
     def lowest(self) -> int:
         """The lowest weight that the cells hold, -2^(b-1) or the next one."""
-        array = ArraySpec(1, len(self.factors), cell_bits=self.cell_bits, coding=self.coding)
-        return array.lowest_weight(self.weight_bits)
+        return lowest_weight(self.weight_bits, self.cell_bits, self.coding)
 
     def encode(self, weight: Tensor, layer: str) -> Tensor:
         """Cell levels (..., columns), int64, of integer weights (...).

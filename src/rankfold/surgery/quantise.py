@@ -23,6 +23,8 @@ from rankfold.calibration.signs import observe_signs
 from rankfold.cost.energy.chosen_table import array_with_cells
 from rankfold.errors import InputError
 from rankfold.lowrank import ROUNDINGS
+from rankfold.machine import DEFAULT_HARDWARE, Hardware
+from rankfold.machine.hardware import HARDWARE
 from rankfold.mapping import ArraySpec
 from rankfold.models.device import MODEL, device_of
 from rankfold.nn.quantised import LayerBits, replace_by_quantised_
@@ -34,7 +36,7 @@ from rankfold.surgery.supports import filled_in
 NEAREST, COMPENSATED = ROUNDINGS
 
 
-@takes(model=MODEL, plan=PLAN, reference=MODEL.or_none)
+@takes(model=MODEL, plan=PLAN, reference=MODEL.or_none, hardware=HARDWARE.or_none)
 def quantise_(
     model: nn.Module,
     plan: Plan,
@@ -43,7 +45,7 @@ def quantise_(
     rounding: str = NEAREST,
     images: int = CALIBRATION_IMAGES,
     reference: nn.Module | None = None,
-    cells: ArraySpec | None = None,
+    hardware: ArraySpec | Hardware | None = None,
 ) -> Plan:
     """Make a compressed network ready to be fine-tuned at the bits of its plan, in place, after `compress_`.
 
@@ -64,8 +66,8 @@ def quantise_(
         reference: the network that it was made from. Batch norms then change only by what has changed since,
             so that data may be unlike those that the network was trained on; None: they are estimated anew
             on the data.
-        cells: the array whose cells shall hold the weights, which have no lower levels then; None: that of
-            the plan's hardware, with the cells of its technology where it names none.
+        hardware: whose cells shall hold the weights: levels that these lack are left out. None: the plan's.
+            Cells that it does not name are those of its technology.
 
     Returns:
         The plan with all that it left open filled in: signs, supports, levels of weights, and the weights
@@ -74,13 +76,15 @@ def quantise_(
     Raises:
         InputError: the network does not follow the plan, there is no batch, a layer never runs on them, a
             value is not finite, there is no such rounding, a plan without bits is to be rounded with
-            compensation, or its hardware names no cells and a technology that cannot be read.
+            compensation, or the hardware names no cells and a technology that cannot be read.
         MissingDependencyError: likewise, one whose package is not installed.
     """
     check_rounding(rounding, plan)
     check_follows(model, plan, quantised=False)
     if plan.quantised:
-        plan = plan.with_levels_for(cells or array_with_cells(plan.machine))
+        if isinstance(hardware, ArraySpec):
+            hardware = DEFAULT_HARDWARE.with_array(hardware)
+        plan = plan.with_levels_for(array_with_cells(hardware or plan.machine))
     # Gone through several times, always the same samples.
     batches = Samples(data, images, device_of(model), image=plan.one_image)
     with planned_for(plan):

@@ -30,7 +30,7 @@ def simulation_summary(simulation: Simulation) -> str:
     for name, number in simulation.saturated.items():
         lines.append(f"{name}: {number} weights are too low for the cells, which hold the next higher one")
     if simulation.saturated:
-        lines.append("(networks compressed by a plan for these cells leave that level out)")
+        lines.append("(networks that are compressed for these cells leave that level out)")
     if simulation.digital:
         lines.append(f"left digital: {', '.join(simulation.digital)}")
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rankfold.calibration.outputs import OutputModel
+from rankfold.cost.energy.chosen_table import array_with_cells
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.array import COLUMNS
@@ -125,6 +126,12 @@ def _identity(problem: PlanningProblem, measured: PlanAccuracy) -> dict[str, Any
         if name not in KNOWN_ARRAY and array[name] == value:
             del array[name]
     identity["array"] = array
+    # Likewise only where levels are left out, which earlier searches knew nothing of.
+    dense = problem.plan(problem.dense)
+    dense = dense.with_levels_for(measured.array or array_with_cells(dense.machine))
+    narrow = [layer.name for layer in dense.layers if layer.narrow_weights]
+    if narrow:
+        identity["narrow weights"] = narrow
     return identity
 
 
