@@ -6,6 +6,7 @@ import pytest
 
 from common.command_line import options_of, parser_of, refuse
 from rankfold.cli.main import COMMANDS
+from rankfold.plan.methods import offered_methods
 
 # What differs on purpose, and why.
 PLACES = {"FILE", "DIR", "PATH"}  # of --out: some commands write a file, others a folder
@@ -93,3 +94,6 @@ def test_names_of_version_0_1_are_understood_and_not_shown(command, old, new):
 
 def test_an_old_name_is_complained_of_by_the_new_one(capsys):
     assert "argument --mapping: invalid choice" in refuse(capsys, "map", "resnet20", "--method", "none")
+    for method in offered_methods():
+        error = refuse(capsys, "energy", "resnet20", "--method", method)
+        assert f"{method} is a method of compression, and no mapping" in error

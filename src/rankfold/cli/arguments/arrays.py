@@ -240,22 +240,6 @@ def chosen_hardware(options: argparse.Namespace, planned: Plan | None = None) ->
     return made
 
 
-def kept_with_plan(
-    options: argparse.Namespace, hardware: Hardware, planned: object = None
-) -> ArraySpec | Hardware:
-    """What a plan that is written keeps of the hardware: all of it where it was named, else its array.
-
-    Args:
-        options: as parsed.
-        hardware: what they ask for.
-        planned: the plan that was given, if it was one.
-    """
-    named = getattr(options, "hardware", None) is not None
-    if named or (isinstance(planned, Plan) and planned.hardware is not None):
-        return hardware
-    return hardware.array
-
-
 def given_figures(options: argparse.Namespace) -> dict[str, Any]:
     """The figures that single options give, as `Hardware.altered` takes them; commands lack some of them."""
     figures: dict[str, Any] = {}

@@ -8,9 +8,10 @@ from rankfold.cli.arguments.old_names import also_called
 from rankfold.cli.arguments.values import array_count, checked
 from rankfold.cost import AUTO, MOST_ARRAYS, Masks
 from rankfold.cost.energy import choose_mappings, counted_plan, hardware_table
-from rankfold.errors import UnwantedArgumentError
+from rankfold.errors import InputError, UnwantedArgumentError
 from rankfold.mapping import MAPPINGS
 from rankfold.plan import Plan
+from rankfold.plan.methods import offered_methods
 from rankfold.workload import Network
 
 RULE = (
@@ -32,9 +33,25 @@ def add_mapping(
         what: it is the choice of, in words.
         once_method: whether the command called it `--method` in version 0.1.
     """
-    option = parser.add_argument("--mapping", choices=(AUTO, *MAPPINGS), help=f"{what}: {RULE}")
+    option = parser.add_argument(
+        "--mapping", type=checked(_no_method), choices=(AUTO, *MAPPINGS), help=f"{what}: {RULE}"
+    )
     if once_method:
         also_called(parser, option, "--method")
+
+
+def _no_method(name: str) -> str:
+    """The name of a mapping, if it is none of a method.
+
+    Raises:
+        InputError: it is one of a method of compression, whose option has the name that this one had.
+    """
+    if name in offered_methods():
+        raise InputError(
+            f"{name} is a method of compression, and no mapping; compress by it (`rankfold compress --method "
+            f"{name}`), and give the folder of that run"
+        )
+    return name
 
 
 def add_most_arrays(parser: argparse.ArgumentParser) -> None:

@@ -88,7 +88,12 @@ def _on_other_sizes(model: str, given: tuple[int, ...]) -> Network:
 
 def is_name(model: str) -> bool:
     """Whether `find_network` may know a network by this name: of a zoo, a file, a library or a factory."""
-    return model in ZOO or ":" in model or model.lower().endswith((*SUFFIXES, ".onnx", ".pt2"))
+    return model in ZOO or ":" in model or is_file(model)
+
+
+def is_file(model: str) -> bool:
+    """Whether this names a file of a network or a table of layers, by its suffix."""
+    return model.lower().endswith((*SUFFIXES, ".onnx", ".pt2"))
 
 
 def _exported(model: str, image: tuple[int, int, int] | None) -> Network:

@@ -11,7 +11,7 @@ from rankfold.cli.arguments.arrays import add_array, chosen_bits, chosen_hardwar
 from rankfold.cli.arguments.mappings import laid_out, named_mapping
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, low_rank_method
 from rankfold.cli.arguments.models import add_factory
-from rankfold.cli.arguments.networks import MODEL_HELP, find_network, is_name
+from rankfold.cli.arguments.networks import MODEL_HELP, find_network, is_file, is_name
 from rankfold.cli.arguments.values import checked, given, input_sizes, refuse_given
 from rankfold.cost import Masks
 from rankfold.cost.energy import BITS, OnArrays
@@ -181,7 +181,11 @@ def given_plan(options: argparse.Namespace) -> tuple[Network, Plan, Masks]:
         SAID_BY_A_PLAN,
         f"--plan already says what every layer becomes; omit {{flag}}, or edit {options.plan}",
     )
-    network = find_network(options.model, options.input)
     plan = Plan.load(options.plan)
+    size = options.input
+    # Files say themselves what they are called with, and no size stands for several inputs.
+    if size is None and not plan.inputs and not is_file(options.model):
+        size = plan.input
+    network = find_network(options.model, size)
     check_plan(plan, network)
     return network, plan.on(chosen_hardware(options, plan)), {}

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rankfold.cli.arguments.arrays import chosen_bits, kept_with_plan
+from rankfold.cli.arguments.arrays import chosen_bits
 from rankfold.cli.arguments.budgets import given_budgets, named_kinds
 from rankfold.cli.arguments.metrics import given_metric, taken_for
 from rankfold.cli.arguments.models import trained_model
@@ -14,7 +14,6 @@ from rankfold.cli.arguments.process import prepare_process
 from rankfold.cli.arguments.training import decoded_data
 from rankfold.cli.commands.plan_chip import goal_on_chip, summed_objective
 from rankfold.cli.commands.plan_forecast import drops_after, limits_of_drop, tell_unused
-from rankfold.cost.energy import hardware_table
 from rankfold.errors import InputError, UnwantedArgumentError
 from rankfold.machine import ChipSpec, Hardware
 from rankfold.planning.exact.budget import Budget
@@ -24,7 +23,6 @@ from rankfold.records.fields import shallow
 if TYPE_CHECKING:
     from torch import nn
 
-    from rankfold.mapping import ArraySpec
     from rankfold.plan.uniform import Bits
     from rankfold.planning import PlanningProblem
     from rankfold.planning.forecast.finished import Learnt
@@ -88,8 +86,7 @@ def problem_of(
     runner = _runner(options)
     model, data = _loaded(options, asked)
     network = shapes_of(model, data, options.model)
-    array = hardware.array if isinstance(hardware, Hardware) else hardware
-    slots = layer_slots(network, array, asked.bits)
+    slots = layer_slots(network, hardware.array, asked.bits)
     situation = Situation.of(model, data, network.name, [slot.entry for slot in slots])
     tell_unused(learnt, situation, progress)
     if drops_after(options):
@@ -178,17 +175,15 @@ def _checked(options: argparse.Namespace, budgets: tuple[Budget, ...]) -> _Asked
     )
 
 
-def _counted_on(
-    options: argparse.Namespace, machine: Hardware | ChipSpec
-) -> tuple[ArraySpec | Hardware, dict[str, Any]]:
-    """What plans keep of the machine, and what candidates are counted with."""
+def _counted_on(options: argparse.Namespace, machine: Hardware | ChipSpec) -> tuple[Hardware, dict[str, Any]]:
+    """The hardware of the plans, and what candidates are counted with where that alone does not say it."""
     if isinstance(machine, ChipSpec):
         from rankfold.chip.energy import chip_table
         from rankfold.planning.on_chip.plan import COUNTED, check_for_chip
 
         check_for_chip(given_budgets(options), goal_on_chip(options))
         return machine.hardware, {"table": chip_table(machine), "counted": COUNTED}
-    return kept_with_plan(options, machine), {"table": hardware_table(machine)}
+    return machine, {}
 
 
 def _runner(options: argparse.Namespace) -> LayerRunner:

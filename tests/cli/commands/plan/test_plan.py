@@ -1,6 +1,8 @@
 """`rankfold plan`: what it prints and writes, and that its plan can be compressed."""
 
+import contextlib
 import ctypes
+import io
 import json
 from dataclasses import replace
 
@@ -264,6 +266,39 @@ def test_mappings_alone_refuse_what_they_do_not_follow(arguments, message, tmp_p
     assert main(["plan", "resnet20", "--mappings-only", "--out", str(out), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("way", ["losses", "--allocation", "--mappings-only"])
+def test_plans_keep_hardware_of_single_options(way, weights, tmp_path):
+    out = tmp_path / "plan.json"
+    ways = {
+        "losses": ["--max-energy", "70%", "--kinds", "low-rank", "--images", 64],
+        "--allocation": ["--allocation", "alds", "--max-cycles", "60%"],
+        "--mappings-only": ["--mappings-only", "--budget", "arrays=400"],
+    }
+    if way == "--mappings-only":
+        command = ["plan", "resnet20", "--array", "32x32"]
+    else:
+        command = ["plan", MODEL, "--data", "digits", "--array", "32x32", "--checkpoint", weights]
+    command += [*ways[way], "--out", out]
+    assert main([*map(str, command)]) == 0
+    assert Plan.load(out).hardware is None  # the default needs no words
+    assert main([*map(str, command), "--technology", "sram-22nm", "--mux", "4"]) == 0
+    kept = Plan.load(out).machine
+    assert (kept.technology, kept.mux, kept.array.rows) == ("sram-22nm", 4, 32)
+    # Later commands price it so, without being told again.
+    network = "resnet20" if way == "--mappings-only" else MODEL
+    assert priced(network, out) == priced(network, out, "--technology", "sram-22nm", "--mux", "4")
+    assert priced(network, out) != priced(network, out, "--technology", "rram-22nm")
+
+
+def priced(network, plan, *options):
+    """What `rankfold energy` prints of a plan."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main(["energy", network, "--plan", str(plan), "--json", *options]) == 0
+    content = json.loads(printed.getvalue())
+    return {name: content[name] for name in content if name != "command"}
 
 
 @pytest.mark.parametrize("kind", ["--mappings-only", "--uniform"])
