@@ -217,7 +217,7 @@ def test_noise_aware_training_ends_with_an_ordinary_run(weights, tmp_path, capsy
     error = refuse(
         capsys, *COMPRESS, "--epochs", 1, "--checkpoint", weights, *noise, "--read-noise", 0.1, "--out", out
     )
-    assert error.startswith(f"rankfold: {out} already holds a different run (other noise, plan)")
+    assert error.startswith(f"rankfold: {out} already holds a different run (other noise)")
 
 
 def test_wrong_simulations_are_one_sentence(finished, tmp_path, capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import yaml
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from rankfold.cost.energy import TABLES, ComponentTable, Formula, load_table, table_text
 from rankfold.errors import InputError
+from rankfold.mapping import CODINGS, CONVERSIONS, ArraySpec
 
 PARTS = {
     "word_lines",
@@ -182,3 +185,14 @@ def test_a_table_keeps_its_text():
 def test_whole_numbers_may_be_written_as_fractions(tmp_path):
     table = load_table(changed(tmp_path, mux=8.0, adc__bits=5.0, cell_bits__default=2.0))
     assert f"{table.mux} {table.adc_bits} {table.cell_bits}" == "8 5 2"
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("converts", CONVERSIONS)
+def test_cells_of_a_table_are_coded_as_the_array_asks(tmp_path, coding, converts):
+    shipped = load_table("rram-22nm")
+    array = ArraySpec(64, 64, coding=coding, converts=converts)
+    # As if the array had named the cells, too.
+    assert shipped.with_cells(array) == replace(array, cell_bits=shipped.cell_bits)
+    own = load_table(changed(tmp_path, coding=coding, converts=converts))
+    assert own.with_cells(ArraySpec(64, 64)) == replace(array, cell_bits=own.cell_bits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -230,14 +231,53 @@ def chosen_hardware(options: argparse.Namespace, planned: Plan | None = None) ->
         MissingDependencyError: the technology needs a package that is not installed.
     """
     named: Hardware | None = getattr(options, "hardware", None)
+    figures = given_figures(options)
     base = named or DEFAULT_HARDWARE
     if named is None and planned is not None:
-        base = planned.machine
-    made = base.altered(**given_figures(options))
+        base = _suiting(planned.machine, figures)
+    made = base.altered(**figures)
     # A described machine has nothing open: cycles, energy and simulation are of the same one.
     if named is not None:
         made = completed(made)
     return made
+
+
+def _suiting(hardware: Hardware, figures: dict[str, Any]) -> Hardware:
+    """The hardware of a plan without what does not go with figures that are given now, and is not given."""
+    dropped = {}
+    # Kinds and bits of ADCs are those of a technology.
+    if figures.get("technology", hardware.technology) != hardware.technology:
+        dropped = {"adc": None, "adc_bits": None, "mux": None}
+    if hardware.mux is not None and hardware.mux > figures.get("columns", hardware.array.columns):
+        dropped["mux"] = None
+    return hardware.altered(**dropped)
+
+
+def kept_with_plan(options: argparse.Namespace, hardware: Hardware, planned: object = None) -> Hardware:
+    """What a plan that is written keeps of the hardware.
+
+    All of it where it was named, or the plan that was given has some. Of single options technology, ADCs and
+    cells, which cost and mapping depend on, and no noise, which one simulation or training asks for.
+
+    Args:
+        options: as parsed.
+        hardware: what they ask for.
+        planned: the plan that was given, if it was one.
+    """
+    named = getattr(options, "hardware", None) is not None
+    kept = hardware
+    if not named and not (isinstance(planned, Plan) and planned.hardware is not None):
+        figures = given_figures(options)
+        priced: list[str] = ["technology", "adc", "mux"]
+        # Without cells energy takes those of the technology, but a simulation would read whole weights.
+        if hardware.array.cell_bits is not None:
+            priced.append("adc_bits")
+        said = {name: figures[name] for name in priced if name in figures}
+        kept = DEFAULT_HARDWARE.with_array(hardware.array).altered(**said)
+    if Path(kept.technology).is_file():
+        # Commands that read the plan may run in another folder.
+        kept = replace(kept, technology=str(Path(kept.technology).resolve()))
+    return kept
 
 
 def given_figures(options: argparse.Namespace) -> dict[str, Any]:

@@ -48,8 +48,8 @@ def _no_method(name: str) -> str:
     """
     if name in offered_methods():
         raise InputError(
-            f"{name} is a method of compression, and no mapping; compress by it (`rankfold compress --method "
-            f"{name}`), and give the folder of that run"
+            f"{name} is a method of compression, and no mapping; `rankfold compress --method {name}` makes a "
+            "network of it, whose folder other commands take"
         )
     return name
 

@@ -15,6 +15,7 @@ from rankfold.cli.arguments.arrays import (
     check_details,
     chosen_bits,
     chosen_hardware,
+    kept_with_plan,
     refuse_noise,
 )
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
@@ -192,7 +193,7 @@ def _compress(
     model = load_model(options.model, classes, channels, options.seed, image=image)
     baseline = _baseline(options, data)
     network = traced(model, data, options.model)
-    plan = _chosen_plan(options, wanted, model, network, hardware)
+    plan = _chosen_plan(options, wanted, model, network, kept_with_plan(options, hardware, wanted))
     _check_decomposition(options, plan)
     run_job(
         model,

@@ -9,6 +9,7 @@ from rankfold.cli.arguments.arrays import (
     check_details,
     chosen_bits,
     chosen_hardware,
+    kept_with_plan,
     refuse_noise,
 )
 from rankfold.cli.arguments.budgets import OF_OTHERS
@@ -88,7 +89,7 @@ def run_alds(options: argparse.Namespace) -> int:
     found = alds_plan(
         model,
         trace(model, data.input_size, options.model),
-        hardware,
+        kept_with_plan(options, hardware),
         budget,
         bits=chosen_bits(options, options.bits),
         pointwise=options.pointwise,

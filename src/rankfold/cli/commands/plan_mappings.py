@@ -9,12 +9,14 @@ from rankfold.cli.arguments.arrays import (
     check_details,
     chosen_bits,
     chosen_hardware,
+    kept_with_plan,
     refuse_noise,
 )
 from rankfold.cli.arguments.networks import find_network
 from rankfold.cli.arguments.plans import plan_file
 from rankfold.cli.arguments.values import refuse_given
 from rankfold.cli.commands.plan_uniform import OF_THE_DATA, refuse_setting
+from rankfold.cost.energy import hardware_table
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.quantities import CYCLES
 
@@ -58,10 +60,11 @@ def run_mappings(options: argparse.Namespace, budgets: tuple[Budget, ...]) -> in
     with natives_silenced():
         planning = mapping_plan(
             network,
-            hardware,
+            kept_with_plan(options, hardware),
             *budgets,
             objective=options.objective or CYCLES,
             bits=chosen_bits(options, options.bits),
+            table=hardware_table(hardware),
         )
     planning.plan.save(out)
     if options.json:

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rankfold.cli.arguments.arrays import chosen_bits
+from rankfold.cli.arguments.arrays import chosen_bits, kept_with_plan
 from rankfold.cli.arguments.budgets import given_budgets, named_kinds
 from rankfold.cli.arguments.metrics import given_metric, taken_for
 from rankfold.cli.arguments.models import trained_model
@@ -14,6 +14,7 @@ from rankfold.cli.arguments.process import prepare_process
 from rankfold.cli.arguments.training import decoded_data
 from rankfold.cli.commands.plan_chip import goal_on_chip, summed_objective
 from rankfold.cli.commands.plan_forecast import drops_after, limits_of_drop, tell_unused
+from rankfold.cost.energy import hardware_table
 from rankfold.errors import InputError, UnwantedArgumentError
 from rankfold.machine import ChipSpec, Hardware
 from rankfold.planning.exact.budget import Budget
@@ -176,14 +177,15 @@ def _checked(options: argparse.Namespace, budgets: tuple[Budget, ...]) -> _Asked
 
 
 def _counted_on(options: argparse.Namespace, machine: Hardware | ChipSpec) -> tuple[Hardware, dict[str, Any]]:
-    """The hardware of the plans, and what candidates are counted with where that alone does not say it."""
+    """What plans keep of the machine, and what candidates are counted with."""
     if isinstance(machine, ChipSpec):
         from rankfold.chip.energy import chip_table
         from rankfold.planning.on_chip.plan import COUNTED, check_for_chip
 
         check_for_chip(given_budgets(options), goal_on_chip(options))
         return machine.hardware, {"table": chip_table(machine), "counted": COUNTED}
-    return machine, {}
+    # The table has what the plan does not keep.
+    return kept_with_plan(options, machine), {"table": hardware_table(machine)}
 
 
 def _runner(options: argparse.Namespace) -> LayerRunner:

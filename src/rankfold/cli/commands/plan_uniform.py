@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from rankfold.cli.arguments.arrays import check_details, chosen_bits, chosen_hardware
+from rankfold.cli.arguments.arrays import check_details, chosen_bits, chosen_hardware, kept_with_plan
 from rankfold.cli.arguments.budgets import OF_CYCLES, OF_OTHERS
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
@@ -104,7 +104,8 @@ def run_uniform(options: argparse.Namespace) -> int:
     network = find_network(options.model, options.input)
     named = named_mapping(options.mapping)
     bits = chosen_bits(options, options.bits)
-    plan = uniform_plan(network, hardware, method, bits=bits, mapping=named or "sdk")
+    kept = kept_with_plan(options, hardware)
+    plan = uniform_plan(network, kept, method, bits=bits, mapping=named or "sdk")
     if named is None:
         plan = choose_mappings(network, plan, hardware_table(hardware))
     plan.save(out)

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from rankfold import run_files
-from rankfold.cli.arguments.arrays import add_array, chosen_hardware
+from rankfold.cli.arguments.arrays import add_array, chosen_hardware, kept_with_plan
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.process import command_line, prepare_process
 from rankfold.cli.arguments.processes import joined
@@ -61,7 +61,8 @@ def _train(
         training,
         out=options.out,
         name=options.model,
-        array=hardware,
+        array=kept_with_plan(options, hardware),
+        hardware=hardware,
         mapping=named_mapping(options.mapping),
         notes=RunNotes(command_line(options), options.image_size),
         device=device,

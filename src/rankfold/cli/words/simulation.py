@@ -24,6 +24,7 @@ def simulation_summary(simulation: Simulation) -> str:
         spread = f" +- {simulation.deviation:.2%}"
     lines = [
         f"array: {simulation.array}",
+        *_hardware(simulation),
         f"quantised network: {simulation.ideal:.2%} of {simulation.images:,} test images",
         f"on its arrays:     {simulation.mean:.2%}{spread} ({_chips(simulation)})",
     ]
@@ -34,6 +35,13 @@ def simulation_summary(simulation: Simulation) -> str:
     if simulation.digital:
         lines.append(f"left digital: {', '.join(simulation.digital)}")
     return "\n".join(lines)
+
+
+def _hardware(simulation: Simulation) -> list[str]:
+    """What else there is to say of the hardware, which may be that of a plan and not of the command."""
+    if simulation.hardware.is_default:
+        return []
+    return [f"hardware: {simulation.hardware.name}"]
 
 
 def _chips(simulation: Simulation) -> str:

@@ -193,11 +193,20 @@ class ComponentTable:
         return replace(self, adc=kind or self.adc, adc_bits=bits, mux=mux)
 
     def with_cells(self, array: ArraySpec) -> ArraySpec:
-        """The array, with cells of this technology where it names none."""
+        """The array, with cells of this technology where it names none.
+
+        They come with the table's coding and with what its converters see, but where the array asks for other
+        than the usual ones.
+        """
         if array.cell_bits is not None:
             return array
-        # They come with the coding and the converters that keep them accurate.
-        return replace(array, cell_bits=self.cell_bits, coding=self.coding, converts=self.converts)
+        usual = ArraySpec(array.rows, array.columns)
+        coding, converts = array.coding, array.converts
+        if coding == usual.coding:
+            coding = self.coding
+        if converts == usual.converts:
+            converts = self.converts
+        return replace(array, cell_bits=self.cell_bits, coding=coding, converts=converts)
 
     def check_cells(self, array: ArraySpec) -> None:
         """Refuse an array whose cells store more bits than the technology's do.
