@@ -196,6 +196,22 @@ def test_changes_show_in_the_name():
     assert find_hardware(changed) is changed
 
 
+def test_the_default_changed_back_is_called_the_default():
+    changed = DEFAULT_HARDWARE.altered(technology="sram-22nm", mux=4)
+    assert changed.name == "default with technology sram-22nm, mux 4"
+    back = changed.altered(technology=DEFAULT_HARDWARE.technology, mux=None)
+    assert back == DEFAULT_HARDWARE and back.name == "default"
+
+
+@given(hardware(), st.integers(1, 300))
+def test_smaller_arrays_do_not_share_an_adc_among_more_columns_than_they_have(made, columns):
+    narrow = made.altered(columns=columns)
+    fits = made.mux is None or made.mux <= columns
+    assert narrow.mux == (made.mux if fits else None)
+    with pytest.raises(InputError, match="mux"):
+        made.altered(columns=columns, mux=columns + 1)
+
+
 def test_hardware_cannot_be_changed_in_place_nor_given_by_position():
     with pytest.raises(FrozenInstanceError):
         DEFAULT_HARDWARE.mux = 3  # type: ignore[misc]

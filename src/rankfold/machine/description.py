@@ -178,7 +178,7 @@ def _technology(name: str, folder: Path | None) -> str:
     """The component table; a file is looked for beside the description."""
     if folder is None or not name.lower().endswith((".yaml", ".yml")):
         return name
-    return str(folder / name)
+    return str((folder / name).absolute())
 
 
 def _what(where: str) -> str:

@@ -102,9 +102,13 @@ class Hardware:
         for name in changes:
             if name not in (*OF_ARRAY, *OF_NOISE, *OF_HARDWARE):
                 raise InputError(f"hardware has no {name}")
+        array = replace(self.array, **_among(changes, OF_ARRAY))
+        # Columns that share an ADC are those of one array: of smaller arrays as the table says.
+        if self.mux is not None and self.mux > array.columns:
+            changes.setdefault("mux", None)
         made = replace(
             self,
-            array=replace(self.array, **_among(changes, OF_ARRAY)),
+            array=array,
             noise=replace(self.noise, **_among(changes, OF_NOISE)),
             **_among(changes, OF_HARDWARE),
         )
@@ -143,7 +147,13 @@ def _name(before: Hardware, after: Hardware, changes: Mapping[str, Any]) -> str:
     base, _, said = before.name.partition(WITH)
     # A figure that is changed again is said once, as it is now.
     words = [word for word in said.split(", ") if word and word.split(" ")[0] not in changed]
-    return base + WITH + ", ".join([*words, *changed.values()])
+    for name, word in changed.items():
+        # What everybody knows of the default is as if it had never been changed.
+        if base != DEFAULT_HARDWARE.name or after.figure(name) != DEFAULT_HARDWARE.figure(name):
+            words.append(word)
+    if not words:
+        return base
+    return base + WITH + ", ".join(words)
 
 
 # The one place that chooses hardware where nobody does.

@@ -44,7 +44,8 @@ class ArraySpec:
             column's sum was subtracted in analog (`differences`): with differential coding that of the
             negative weights, with offset coding that of a reference column of half-on cells, whose share a
             digital count of the inputs adds again (`CellCoding`). This and `coding` mean nothing without
-            `cell_bits` but in energy, whose cells of the technology are coded so where it is not the default.
+            `cell_bits`, but in energy and in levels of weights, whose cells of the technology are coded so
+            where it is not the default.
         input_coding: how signed inputs are cut into slices: `twos-complement`; `sign-magnitude` (slices of
             the magnitude, each driven with the sign, which takes drivers of both signs); or `differential`
             (slices of the positive inputs in one pass and of the negative ones in another, subtracted behind

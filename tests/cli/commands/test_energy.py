@@ -120,7 +120,7 @@ def test_a_table_is_printed_to_be_copied(capsys, tmp_path):
     [
         ([], "name a model, such as resnet20; or --show-table rram-22nm"),
         (["resnet20", "--technology", "pcm"], "technology (=pcm) must be one of rram-22nm"),
-        (["resnet20", "--technology", "none.yaml"], "cannot read none.yaml: No such file or directory"),
+        (["resnet20", "--technology", "none.yaml"], "none.yaml: No such file or directory"),
         (
             ["resnet20", "--adc", "ramp"],
             "adc (=ramp) must be one of flash, sar, zigzag, which rram-22nm describes",

@@ -12,6 +12,7 @@ from rankfold.cli.main import main
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
 from rankfold.models.zoo import build
+from rankfold.plan import Plan
 from rankfold.progress import Silent
 from rankfold.runs.chips import LoadedRun
 from rankfold.runs.evaluate import load_run
@@ -160,6 +161,7 @@ def test_a_stopped_simulation_resumes_to_the_same_numbers(finished, tmp_path):
     assert simulate_run(loaded, NOISY, out=out, resume=True, progress=Stopping(1)) == wanted
 
 
+FEW_IMAGES = words("--data digits --images 8 --layer-images 0")
 FEW = replace(NOISY, chosen=NonIdealities(), images=4, layer_images=4)
 
 
@@ -218,6 +220,28 @@ def test_noise_aware_training_ends_with_an_ordinary_run(weights, tmp_path, capsy
         capsys, *COMPRESS, "--epochs", 1, "--checkpoint", weights, *noise, "--read-noise", 0.1, "--out", out
     )
     assert error.startswith(f"rankfold: {out} already holds a different run (other noise)")
+    # It was trained for noise, and is simulated with it only where that is said.
+    capsys.readouterr()
+    assert main(["simulate", str(out), *FEW_IMAGES]) == 0
+    told = capsys.readouterr().out
+    assert "adc_bits 6" in told and "every chip is the same" in told
+
+
+def test_a_plan_brings_its_hardware_to_training_and_simulation_but_no_noise(weights, tmp_path, capsys):
+    plan, out = tmp_path / "plan.json", tmp_path / "run"
+    sram = ["--technology", "sram-22nm", "--mux", "32", "--array", "32x32"]
+    planning = ["plan", "resnet8", "--uniform", "--input", "1x8x8", *sram, "--out", str(plan)]
+    assert main(planning) == 0
+    run = ["compress", "resnet8", "--data", "digits", "--checkpoint", weights, "--plan", str(plan)]
+    noise = ["--noise-aware", "--program-noise", "0.3", "--adc-bits", "3"]
+    assert main([*run, "--epochs", "0", "--threads", "1", *noise, "--out", str(out)]) == 0
+    kept = Plan.load(out / "plan.json").machine
+    assert (kept.technology, kept.mux) == ("sram-22nm", 32)
+    assert kept.non_idealities.ideal
+    # Arrays with fewer columns than share an ADC in the plan.
+    assert main(["simulate", str(out), "--array", "16x16", *FEW_IMAGES]) == 0
+    told = capsys.readouterr().out
+    assert "technology sram-22nm" in told and "every chip is the same" in told
 
 
 def test_wrong_simulations_are_one_sentence(finished, tmp_path, capsys):

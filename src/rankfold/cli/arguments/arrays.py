@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rankfold.cli.arguments.old_names import also_called
 from rankfold.cli.arguments.values import adc_range, age, bit_width, checked, flag, noise, width
-from rankfold.cost.energy import completed
+from rankfold.cost.energy import completed, is_table_file
 from rankfold.errors import InputError, RankfoldError, UnwantedArgumentError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_names, load_hardware
 from rankfold.machine.hardware import OF_HARDWARE, OF_NOISE
@@ -230,54 +229,40 @@ def chosen_hardware(options: argparse.Namespace, planned: Plan | None = None) ->
         InputError: a figure is out of range, or does not go with the others.
         MissingDependencyError: the technology needs a package that is not installed.
     """
-    named: Hardware | None = getattr(options, "hardware", None)
-    figures = given_figures(options)
-    base = named or DEFAULT_HARDWARE
-    if named is None and planned is not None:
-        base = _suiting(planned.machine, figures)
-    made = base.altered(**figures)
-    # A described machine has nothing open: cycles, energy and simulation are of the same one.
-    if named is not None:
-        made = completed(made)
-    return made
-
-
-def _suiting(hardware: Hardware, figures: dict[str, Any]) -> Hardware:
-    """The hardware of a plan without what does not go with figures that are given now, and is not given."""
-    dropped = {}
-    # Kinds and bits of ADCs are those of a technology.
-    if figures.get("technology", hardware.technology) != hardware.technology:
-        dropped = {"adc": None, "adc_bits": None, "mux": None}
-    if hardware.mux is not None and hardware.mux > figures.get("columns", hardware.array.columns):
-        dropped["mux"] = None
-    return hardware.altered(**dropped)
+    return _with(options, given_figures(options), planned)
 
 
 def kept_with_plan(options: argparse.Namespace, hardware: Hardware, planned: object = None) -> Hardware:
     """What a plan that is written keeps of the hardware.
 
-    All of it where it was named, or the plan that was given has some. Of single options technology, ADCs and
-    cells, which cost and mapping depend on, and no noise, which one simulation or training asks for.
+    All that was named, or that a given plan keeps. Of single options array and cells, technology and ADCs,
+    which costs and mappings depend on, and no noise, which one training or search asks for.
 
     Args:
         options: as parsed.
         hardware: what they ask for.
         planned: the plan that was given, if it was one.
     """
-    named = getattr(options, "hardware", None) is not None
-    kept = hardware
-    if not named and not (isinstance(planned, Plan) and planned.hardware is not None):
-        figures = given_figures(options)
-        priced: list[str] = ["technology", "adc", "mux"]
-        # Without cells energy takes those of the technology, but a simulation would read whole weights.
-        if hardware.array.cell_bits is not None:
-            priced.append("adc_bits")
-        said = {name: figures[name] for name in priced if name in figures}
-        kept = DEFAULT_HARDWARE.with_array(hardware.array).altered(**said)
-    if Path(kept.technology).is_file():
-        # Commands that read the plan may run in another folder.
-        kept = replace(kept, technology=str(Path(kept.technology).resolve()))
-    return kept
+    figures = {name: value for name, value in given_figures(options).items() if name not in OF_NOISE}
+    # Without cells energy takes those of the technology, but a simulation would read whole weights.
+    if hardware.array.cell_bits is None:
+        figures.pop("adc_bits", None)
+    return _with(options, figures, planned if isinstance(planned, Plan) else None)
+
+
+def _with(options: argparse.Namespace, figures: dict[str, Any], planned: Plan | None) -> Hardware:
+    """The hardware that is named, that of the plan, or the default, with these figures for its own."""
+    named: Hardware | None = getattr(options, "hardware", None)
+    if named is not None:
+        # A described machine has nothing open: cycles, energy and simulation are of the same one.
+        return completed(named.altered(**figures))
+    if planned is None:
+        return DEFAULT_HARDWARE.altered(**figures)
+    base = planned.machine
+    # Kinds, bits and columns of ADCs are those of a technology.
+    if figures.get("technology", base.technology) != base.technology:
+        base = base.altered(adc=None, adc_bits=None, mux=None)
+    return base.altered(**figures)
 
 
 def given_figures(options: argparse.Namespace) -> dict[str, Any]:
@@ -291,6 +276,9 @@ def given_figures(options: argparse.Namespace) -> dict[str, Any]:
         value = getattr(options, name, None)
         if value is not None:
             figures[name] = value
+    # Commands that read the plan may run in another folder.
+    if is_table_file(figures.get("technology", "")):
+        figures["technology"] = str(Path(figures["technology"]).absolute())
     # The flag says what is left out, the figure what is done.
     if getattr(options, "no_drift_compensation", False):
         figures["drift_compensation"] = False

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 
-from rankfold.cli.arguments.arrays import check_details, chosen_bits, chosen_hardware, kept_with_plan
+from rankfold.cli.arguments.arrays import (
+    check_details,
+    chosen_bits,
+    chosen_hardware,
+    kept_with_plan,
+    refuse_noise,
+)
 from rankfold.cli.arguments.budgets import OF_CYCLES, OF_OTHERS
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
@@ -99,6 +105,8 @@ def run_uniform(options: argparse.Namespace) -> int:
         raise InputError(
             f"the plan of method {method.name} is a question to the weights; use rankfold compress for it"
         )
+    # Refused and not ignored: nothing would be chosen for it.
+    refuse_noise(options, "--uniform chooses nothing by accuracy; omit the noise of arrays")
     hardware = chosen_hardware(options)
     check_details(options, hardware)
     network = find_network(options.model, options.input)

@@ -34,6 +34,7 @@ from rankfold.cost.energy.table import (
     Adc,
     Component,
     ComponentTable,
+    is_table_file,
     load_table,
     table_text,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "energy_of",
     "find_table",
     "hardware_table",
+    "is_table_file",
     "layer_activities",
     "layer_energy",
     "load_table",

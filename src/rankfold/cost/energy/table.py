@@ -298,6 +298,11 @@ class ComponentTable:
         return table
 
 
+def is_table_file(name: str) -> bool:
+    """Whether a technology is named by a file, and not by one of `TABLES`."""
+    return name.lower().endswith(SUFFIXES)
+
+
 def load_table(name: str) -> ComponentTable:
     """The component table that a user means: one of `TABLES`, or a YAML file.
 
@@ -326,7 +331,7 @@ def table_text(name: str) -> str:
         return (_FILES / "tables" / f"{name}.yaml").read_text(encoding="utf-8")
     if name == ZIGZAG:
         raise InputError(f"{name} has no table to copy: zigzag-dse computes its figures for each array")
-    if not name.lower().endswith(SUFFIXES):
+    if not is_table_file(name):
         raise InputError(
             f"technology (={name}) must be one of {', '.join(TABLES)}, {ZIGZAG}, or a .yaml file"
         )
