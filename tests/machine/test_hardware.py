@@ -201,6 +201,9 @@ def test_the_default_changed_back_is_called_the_default():
     assert changed.name == "default with technology sram-22nm, mux 4"
     back = changed.altered(technology=DEFAULT_HARDWARE.technology, mux=None)
     assert back == DEFAULT_HARDWARE and back.name == "default"
+    # A file's name may be any.
+    odd = DEFAULT_HARDWARE.altered(technology="/a, b/rows 2.yaml", mux=4)
+    assert odd.altered(technology="sram-22nm").name == "default with mux 4, technology sram-22nm"
 
 
 @given(hardware(), st.integers(1, 300))

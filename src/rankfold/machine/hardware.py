@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -16,6 +17,8 @@ OF_ARRAY = tuple(part.name for part in fields(ArraySpec))
 OF_NOISE = tuple(part.name for part in fields(NonIdealities) if part.name != "adc_bits")
 WITH = " with "  # between a name and what was changed
 OF_HARDWARE = ("technology", "adc", "adc_bits", "mux")
+# What stands between two figures in a name.
+FIGURE = re.compile(rf", (?=(?:{'|'.join((*OF_ARRAY, *OF_NOISE, *OF_HARDWARE))}) )")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +149,8 @@ def _name(before: Hardware, after: Hardware, changes: Mapping[str, Any]) -> str:
         return before.name
     base, _, said = before.name.partition(WITH)
     # A figure that is changed again is said once, as it is now.
-    words = [word for word in said.split(", ") if word and word.split(" ")[0] not in changed]
+    # Only before a figure: the name of a file may have commas.
+    words = [word for word in FIGURE.split(said) if word and word.split(" ")[0] not in changed]
     for name, word in changed.items():
         # What everybody knows of the default is as if it had never been changed.
         if base != DEFAULT_HARDWARE.name or after.figure(name) != DEFAULT_HARDWARE.figure(name):
