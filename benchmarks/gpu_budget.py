@@ -4,10 +4,10 @@ Usage: python benchmarks/gpu_budget.py --minutes 9 --data-cifar10 DIR --data-cif
        python benchmarks/gpu_budget.py --rehearse [--out runs/rehearsal]
 
 `STAGES` lists what is trained: of WRN16-4 on CIFAR-100 the 4-bit network, then the cells of its headlines,
-then the grid of ResNet-20 on CIFAR-10 (20 epochs), then what is left of WRN16-4; three seeds each, seed after
-seed. Each stage is of a grid of the package; its cells go in groups that are trained together by
-captured steps (docs/training.md). Every cell is a run folder in OUT/GRID/cells, written the moment that it
-ends; one that was stopped has a checkpoint of its last epoch.
+then the grids of ResNet-20 on CIFAR-10 (20 epochs), that of least energy first, then what is left of WRN16-4;
+three seeds of most, seed after seed. Each stage is of a grid of the package; its cells go in groups that are
+trained together by captured steps (docs/training.md). Every cell is a run folder in OUT/GRID/cells, written
+the moment that it ends; one that was stopped has a checkpoint of its last epoch.
 
 The time is kept, from when libraries are loaded: a cell is begun only where it can end in what is left, by
 the images/s that this machine has shown (OUT/speeds.json; before that by `GUESSES`). What takes longer than a
@@ -62,6 +62,7 @@ from rankfold.training.device import choose_device
 from rankfold.training.recipe import Recipe
 
 WRN, RESNET = "headlines-wrn16-4-cifar100", "headlines-resnet20-cifar10"
+ENERGY = "resnet20-cifar10-energy"
 RESERVE = 5.0  # seconds of the time that are kept for the end
 TRIAL = 10.0  # seconds of each minute for steps to be compiled and compared, else they are not trusted
 
@@ -89,6 +90,7 @@ class Stage:
 STAGES = (
     Stage(WRN, ("quantise",)),
     Stage(WRN, ("planned", "window", "low-rank", "pairs-2023", "patdnn-channel", "pairs"), together=2),
+    Stage(ENERGY, together=8),
     Stage(RESNET, together=8),
     Stage(WRN, together=2),
 )
@@ -248,11 +250,12 @@ class Session:
                 data,
                 network,
                 grid.array,
+                hardware=grid.hardware,
                 bits=bits,
                 out=self.folder(grid),
                 device=choose_device(self.device),
             )
-            self.progress.note(f"{grid.name}: planned {method.max_cycles} cycles, {bits} bits")
+            self.progress.note(f"{grid.name}: {plan_path(method, bits, self.folder(grid)).name}")
 
     def _outcomes(self, work: Work, cells: Sequence[Cell]) -> Iterator[Outcome]:
         self._one_by_one = False
@@ -316,8 +319,8 @@ def rehearsal(grid: Grid, data: str) -> Grid:
     first: dict[str, Cell] = {}
     for cell in grid.cells:
         first.setdefault(cell.method, cell)
-    if "planned" in first:
-        first["planned"] = replace(first["planned"], others=(("max_cycles", 400),))
+    if Planned.name in first:
+        first[Planned.name] = _for_a_small_network(first[Planned.name])
     recipe = Recipe(epochs=1, batch_size=64, peak_rate=0.05)
     array = ArraySpec(32, 32)
     return replace(
@@ -330,6 +333,12 @@ def rehearsal(grid: Grid, data: str) -> Grid:
         baseline_recipe=recipe,
         cells=tuple(first.values()),
     )
+
+
+def _for_a_small_network(cell: Cell) -> Cell:
+    """A plan with budgets that the small network can keep, and no others than it has; few bits to choose."""
+    small = {"max_cycles": 400, "max_energy": "70%", "layer_bits": "3,4"}
+    return replace(cell, others=tuple((name, small.get(name, value)) for name, value in cell.others))
 
 
 def report(session: Session, stages: Sequence[Stage]) -> None:
@@ -366,7 +375,7 @@ def chosen_grids(options: argparse.Namespace) -> dict[str, Grid]:
     Raises:
         InputError: data are missing.
     """
-    given = {RESNET: options.data_cifar10, WRN: options.data_cifar100}
+    given = {RESNET: options.data_cifar10, ENERGY: options.data_cifar10, WRN: options.data_cifar100}
     grids = {}
     for name, data in given.items():
         if options.rehearse:

@@ -10,7 +10,7 @@ import gpu_budget
 import gpu_time
 import pytest
 import torch
-from gpu_budget import RESNET, STAGES, WRN, Session, Stage, rehearsal, spend
+from gpu_budget import ENERGY, RESNET, STAGES, WRN, Session, Stage, rehearsal, spend
 from gpu_time import OutOfTime
 
 from rankfold import run_files
@@ -29,16 +29,16 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def grids():
-    return {name: rehearsal(load_grid(name), "digits") for name in (RESNET, WRN)}
+    return {name: rehearsal(load_grid(name), "digits") for name in (RESNET, ENERGY, WRN)}
 
 
 def names(cells):
     return [cell.name for cell in cells]
 
 
-def test_the_list_has_every_cell_of_both_grids_and_begins_with_the_dense_networks():
+def test_the_list_has_every_cell_of_all_grids_and_begins_with_the_dense_networks():
     assert STAGES[0] == Stage(WRN, ("quantise",))
-    for name in (RESNET, WRN):
+    for name in (RESNET, ENERGY, WRN):
         grid = load_grid(name)
         listed = [cell for stage in STAGES if stage.grid == name for cell in stage.cells(grid)]
         assert set(listed) == set(grid.cells)
@@ -130,14 +130,14 @@ def test_what_cannot_be_recorded_is_trained_by_the_ordinary_loop(grids, tmp_path
 def test_plans_are_made_beforehand_where_the_dense_network_is(grids, tmp_path, monkeypatch, capsys):
     """That of a small network is not there; once it is, its one plan is, for the cells of a later call."""
 
-    def dense(model, data, array, budget, *, bits, count_rounding, network, progress):
-        assert not count_rounding
+    def dense(model, data, array, budget, *, bits, layer_bits, count_rounding, network, progress):
+        assert layer_bits is None and not count_rounding
         return SimpleNamespace(plan=uniform_plan(network, array, bits=bits))
 
     monkeypatch.setattr(planned, "best_plan", dense)  # which other tests have
     words = ["--rehearse", "--plans", "--device", "cpu", "--out", str(tmp_path)]
     assert gpu_budget.main(words) == 0
-    assert capsys.readouterr().out.count("its dense network is not trained yet") == 2
+    assert capsys.readouterr().out.count("its dense network is not trained yet") == 3
     gpu_budget.claim(grids[RESNET], tmp_path / RESNET, "cpu")
     weights = tmp_path / RESNET / "baseline" / run_files.WEIGHTS
     weights.parent.mkdir(parents=True)

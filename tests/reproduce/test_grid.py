@@ -26,6 +26,7 @@ baseline_recipe: {epochs: 1}
 methods:
   - {method: low-rank, groups: [1, 4], rank: ["1/8", 2], bits: [4, null]}
 """
+RANKS = 'low-rank, groups: [1, 4], rank: ["1/8", 2]'
 
 
 def test_the_grid_of_the_paper():
@@ -52,10 +53,10 @@ def test_the_grid_for_a_processor_has_what_can_be_spared_least():
 
 
 def chosen(cells, method, *names):
-    """The settings of the cells of a method, as sets of values or of tuples of them."""
+    """The settings of the cells of a method that have them, as sets of values or of tuples of them."""
     found = set()
     for cell in cells:
-        if cell.method == method:
+        if cell.method == method and cell.settings.keys() >= set(names):
             values = tuple(cell.settings[name] for name in names)
             found.add(values if len(names) > 1 else values[0])
     return found
@@ -82,10 +83,10 @@ def test_the_headlines_on_cifar10(name, epochs):
 
 
 @pytest.mark.parametrize(
-    ("name", "epochs", "plans"),
-    [("headlines-wrn16-4-cifar100", 20, 3), ("headlines-wrn16-4-cifar100-cpu", 3, 4)],
+    ("name", "epochs", "plans", "energies"),
+    [("headlines-wrn16-4-cifar100", 20, 3, {"2085nJ"}), ("headlines-wrn16-4-cifar100-cpu", 3, 4, set())],
 )
-def test_the_headlines_on_cifar100(name, epochs, plans):
+def test_the_headlines_on_cifar100(name, epochs, plans, energies):
     grid = load_grid(name)
     cells = [cell for cell in grid.cells if cell.seed == 0]
     assert (grid.model, grid.data) == ("wrn16-4", "uoft-cs/cifar100") and grid.recipe.epochs == epochs
@@ -99,7 +100,8 @@ def test_the_headlines_on_cifar100(name, epochs, plans):
         assert chosen(cells, method, "entries") == {4, 2, 1}
     assert len(chosen(cells, "window", "row_tiles")) == 3
     assert len(chosen(cells, "planned", "max_cycles")) == plans
-    assert len(cells) == 1 + 6 + 5 * 3 + 3 + plans
+    assert chosen(cells, "planned", "max_energy") == energies
+    assert len(cells) == 1 + 6 + 5 * 3 + 3 + plans + len(energies)
     check_all_alike(grid, cells)
 
 
@@ -152,6 +154,21 @@ def check_all_alike(grid, cells):
         assert [replace(cell, seed=0) for cell in again] == cells
     assert {cell.distil for cell in cells} == {0.9}
     assert {cell.bits for cell in cells if cell.method != "quantise"} == {4}
+
+
+def test_the_grid_of_least_energy():
+    """Three seeds of the plan and of the dense network that it is held against."""
+    grid = load_grid("resnet20-cifar10-energy")
+    assert (str(grid.array), grid.recipe.epochs) == ("128x128", 20)
+    assert {cell.distil for cell in grid.cells} == {0.9}
+    trained = Counter(replace(cell, seed=0).name for cell in grid.cells)
+    assert trained == {
+        "planned-energy335nJ-bits2-8-d0.9-b4-s0": 3,
+        "quantise-d0.9-b4-s0": 3,
+        "quantise-d0.9-b3-s0": 1,
+        "quantise-d0.9-b2-s0": 1,
+        "planned-energy484nJ-bits2-8-d0.9-b4-s0": 1,
+    }
 
 
 def test_budgets_of_headlines_are_what_windows_need():
@@ -223,6 +240,14 @@ def test_cells_with_and_without_distillation(tmp_path):
         (
             ("bits: [4, null]", "bits: [4], distil: [2]"),
             "at methods/0/distil/0: 2 is greater than the maximum of 1",
+        ),
+        ((RANKS, "planned, max_energy: [335]"), "at methods/0/max_energy/0: 335 is not of type 'string'"),
+        ((RANKS, 'planned, max_energy: ["335"]'), r"budget of energy \(=335\) must be a positive amount"),
+        ((RANKS, 'planned, max_energy: ["0nJ"]'), r"budget of energy \(=0nJ\) must be a positive amount"),
+        ((RANKS, 'planned, layer_bits: ["2-8"]'), "a plan needs a budget: max_cycles, max_energy, or both"),
+        (
+            (RANKS, 'planned, max_cycles: [9], layer_bits: ["1-9"]'),
+            r"layer bits \(=1-9\) must be widths from 2 to 8",
         ),
         (("model: resnet8", "model: ["), "is not valid YAML"),
     ],

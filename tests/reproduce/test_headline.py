@@ -69,7 +69,7 @@ def test_by_hand():
     assert headline(ours, [others[3]]).better is None
 
 
-@pytest.mark.parametrize("setting", [{"bits": 8}, {"distil": 0.9}])
+@pytest.mark.parametrize("setting", [{"bits": 8}, {"distil": 0.9}, {"others": (("layer_bits", "2-8"),)}])
 def test_networks_of_other_bits_or_without_the_teacher_are_no_pairs(setting):
     """Ours of 4 bits against theirs of 4 alone, though ours of 8 would win more."""
     ours = [point(0.88, 800), point(0.95, 400, **setting)]
@@ -221,5 +221,5 @@ def test_energy_is_the_mean_over_seeds_in_nanojoules():
     other = [replace(row, array="128x128", energy=None) for row in rows[:1]]
     (one, two) = average([*rows, *other])
     assert (one.energy, two.energy) == (5000.0, None)
-    assert "| 64x64 |" in energy_table([one, two]) and "| 5 |" in energy_table([one, two])
-    assert energy_table([two]) == ""
+    assert "| 64x64 |" in energy_table([one, two], "sdk") and "| 5 |" in energy_table([one, two], "sdk")
+    assert energy_table([two], "sdk") == ""

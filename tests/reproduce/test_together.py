@@ -9,11 +9,15 @@ import pytest
 import torch
 
 from rankfold.cli.main import main
+from rankfold.cost.energy import hardware_table, network_energy
 from rankfold.errors import InputError
+from rankfold.machine import load_hardware
 from rankfold.models.load import load_model
 from rankfold.plan import Plan, uniform_plan
 from rankfold.plan.methods import Planned
 from rankfold.planning import best_plan
+from rankfold.planning.exact import Budget
+from rankfold.planning.exact.widths import BitChoices
 from rankfold.progress import Silent
 from rankfold.reproduce import planned, together
 from rankfold.reproduce.cell import Work
@@ -25,6 +29,7 @@ from rankfold.runs.baseline import dense_weights
 from rankfold.runs.result import Result
 from rankfold.runs.state import traced
 from rankfold.training.data import load_images
+from rankfold.workload import zoo_network
 
 pytestmark = pytest.mark.usefixtures("few_digits")
 
@@ -162,10 +167,18 @@ def test_a_plan_of_other_data_or_weights_is_refused(done, tmp_path):
     def again(data, bits=4):
         network = traced(model, data, "resnet8")
         return planned.planned(
-            cell.setting(), model, data, network, grid.array, bits=bits, out=tmp_path, device=CPU
+            cell.setting(),
+            model,
+            data,
+            network,
+            grid.array,
+            hardware=grid.hardware,
+            bits=bits,
+            out=tmp_path,
+            device=CPU,
         )
 
-    with pytest.raises(InputError, match=r"c300-b4\.plan\.json was made of other weights; give the data of"):
+    with pytest.raises(InputError, match=r"c300-b4\.plan\.json was made of other weights; give the weights"):
         again(data)
     dense_weights("resnet8", data, done / "out" / "baseline" / "model.safetensors").load_(model)
     assert again(data) == Plan.load(done / "out" / "plans" / "c300-b4.plan.json")
@@ -176,34 +189,58 @@ def test_a_plan_of_other_data_or_weights_is_refused(done, tmp_path):
         again(data)
 
 
+CYCLES = Budget.parse("cycles", "300")
+EACH = BitChoices.parse("2-8/4")
+
+
 @pytest.mark.parametrize(
-    ("bits", "rounding", "name"),
+    ("bits", "asked", "budgets", "name"),
     [
-        ((4, 8), None, "c300-b4x8"),
-        ((4, 4), None, "c300-b4"),
-        ((4, 4), "counted", "c300-b4-rounding-counted"),
-        (None, None, "c300-float"),
+        ((4, 8), {"max_cycles": 300}, [CYCLES], "c300-b4x8"),
+        ((4, 4), {"max_cycles": 300}, [CYCLES], "c300-b4"),
+        ((4, 4), {"max_cycles": 300, "rounding": "counted"}, [CYCLES], "c300-b4-rounding-counted"),
+        (None, {"max_cycles": 300}, [CYCLES], "c300-float"),
+        ((4, 4), {"max_energy": "40%"}, [Budget("energy", 0.4, True)], "energy40%-b4"),
+        (
+            (4, 4),
+            {"max_cycles": 300, "max_energy": "1.5uJ", "layer_bits": "2-8/4"},
+            [CYCLES, Budget("energy", 1.5e6)],
+            "c300-energy1.5uJ-b4-bits2-8_4",
+        ),
     ],
 )
-def test_plans_are_named_by_their_bits_and_whether_rounding_counts(
-    bits, rounding, name, done, tmp_path, monkeypatch
+def test_plans_are_made_for_what_a_grid_asks_and_named_by_it(
+    bits, asked, budgets, name, done, tmp_path, monkeypatch
 ):
     grid = load_grid(str(done / "mine.yaml"))
     data, model = load_images("digits"), load_model("resnet8", 10, 1, 0)
     network = traced(model, data, "resnet8")
     made = uniform_plan(network, grid.array, bits=bits)
-    asked = []
+    calls = []
 
-    def best_plan(*given, count_rounding, **named):
-        asked.append(count_rounding)
+    def best_plan(model, data, array, *budgets, layer_bits, count_rounding, **named):
+        calls.append((array, list(budgets), layer_bits, count_rounding))
         return SimpleNamespace(plan=made)
 
     monkeypatch.setattr(planned, "best_plan", best_plan)
-    method = Planned(max_cycles=300, rounding=rounding)
+    hardware = load_hardware("sram-32nm")
     for _ in range(2):  # made, and read
-        plan = planned.planned(method, model, data, network, grid.array, bits=bits, out=tmp_path, device=CPU)
+        plan = planned.planned(
+            Planned(**asked),
+            model,
+            data,
+            network,
+            grid.array,
+            hardware=hardware,
+            bits=bits,
+            out=tmp_path,
+            device=CPU,
+        )
         assert plan == made
-    assert asked == [rounding is not None]
+    # Cycles are of whole weights, energy is of cells and converters.
+    machine = hardware.altered(rows=32, columns=32) if "max_energy" in asked else grid.array
+    layer_bits = EACH if "layer_bits" in asked else None
+    assert calls == [(machine, budgets, layer_bits, "rounding" in asked)]
     assert sorted(path.name for path in (tmp_path / "plans").iterdir()) == [
         f"{name}.origin.json",
         f"{name}.plan.json",
@@ -213,6 +250,52 @@ def test_plans_are_named_by_their_bits_and_whether_rounding_counts(
 def test_rounding_is_counted_or_nothing_is_said():
     with pytest.raises(InputError, match=r"rounding \(=the text 'x'\) must be `counted`, or not be given"):
         Planned(max_cycles=300, rounding="x")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({}, "a plan needs a budget: max_cycles, max_energy, or both"),
+        ({"max_cycles": 0}, r"max_cycles \(=0\) must be 1 or more"),
+        ({"max_energy": 335}, "max_energy"),
+        (
+            {"max_energy": "335nJ", "layer_bits": "2-8", "rounding": "counted"},
+            "with layer_bits rounding is counted in any case; omit rounding",
+        ),
+    ],
+)
+def test_a_plan_that_cannot_be_asked_for(asked, message):
+    with pytest.raises(InputError, match=message):
+        Planned(**asked)
+
+
+def test_a_plan_for_an_energy_is_trained_and_kept_to_its_hardware(done, tmp_path, capsys):
+    """Bits of each layer, within the budget; on other hardware the budget would be another."""
+    grid = tmp_path / "mine.yaml"
+    method = '{method: planned, max_energy: ["60%"], layer_bits: ["2-4"], bits: [4], distil: [0.9]}'
+    grid.write_text(GRID[: GRID.index("  - {")] + f"  - {method}\n")
+    out = tmp_path / "out"
+    shutil.copytree(done / "out", out, ignore=shutil.ignore_patterns("cells"))
+    words = ["reproduce", str(grid), "--out", str(out), "--threads", "1"]
+    quick = partial(best_plan, kinds=[], images=16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planned, "best_plan", quick)
+        assert main(words) == 0
+    (cell,) = load_grid(str(grid)).cells
+    assert cell.name == "planned-energy60%-bits2-4-d0.9-b4-s0"
+    plan = Plan.load(out / "plans" / "energy60%-b4-bits2-4.plan.json")
+    assert {layer.weight_bits for layer in plan.layers} > {4}
+    network = zoo_network("resnet8", plan.input)
+    table = hardware_table(plan.machine)
+    dense = uniform_plan(network, plan.machine, mapping="best", bits=4)
+    energy, most = (network_energy(network, one, table).energy for one in (plan, dense))
+    assert energy <= 0.6 * most
+    text = (out / "tables.md").read_text()
+    assert "| plan, energy = 60%, bits = 2-4, distilled = 0.9 |" in text
+    shutil.rmtree(out / "cells")
+    capsys.readouterr()
+    assert main([*words, "--hardware", "sram-32nm"]) == 1
+    assert "was made for other hardware; give the hardware of before" in capsys.readouterr().out
 
 
 def test_no_group_is_begun_when_the_time_is_up(done):

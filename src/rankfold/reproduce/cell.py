@@ -129,6 +129,7 @@ class Work:
             data,
             network,
             grid.array,
+            hardware=grid.hardware,
             bits=cell.bits,
             out=self.out,
             device=choose_device(self.device),

@@ -15,8 +15,9 @@ from rankfold.files import package_data
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, load_hardware
 from rankfold.mapping import ArraySpec
 from rankfold.plan import METHODS, Method
-from rankfold.plan.methods import method_with, settings
+from rankfold.plan.methods import Planned, method_with, settings
 from rankfold.records.schema import package_schema, strict_validator
+from rankfold.reproduce.budgets import bit_choices, budgets_of
 from rankfold.training.distillation import Distillation
 from rankfold.training.recipe import Recipe
 
@@ -188,7 +189,7 @@ def _grid(name: str, content: Any, where: str) -> Grid:
         names.add(cell.name)
     try:
         for cell in cells:
-            cell.setting()  # refuses what does not go together, before anything is run
+            _check_setting(cell)
         return Grid(
             name=name,
             model=content["model"],
@@ -202,6 +203,18 @@ def _grid(name: str, content: Any, where: str) -> Grid:
         )
     except InputError as error:
         raise InputError(f"{where} is not valid: {error}") from None
+
+
+def _check_setting(cell: Cell) -> None:
+    """Refuse what does not go together, or cannot be read, before anything is run.
+
+    Raises:
+        InputError: it is refused.
+    """
+    method = cell.setting()
+    if isinstance(method, Planned):
+        budgets_of(method)
+        bit_choices(method)
 
 
 @cache

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rankfold.plan import METHODS, LowRank
 from rankfold.plan.kinds import PLAIN
 from rankfold.plan.methods import settings
+from rankfold.plan.methods.planned import LAYER_BITS
 from rankfold.reproduce.measure import Measurement
 
 # Low-rank with chosen kernel positions, held apart: it is another method to compare with.
@@ -80,7 +81,16 @@ class Point:
             parts.append(f"{known[name].short} = {value}")
         if self.of.distil is not None:
             parts.append(f"distilled = {self.of.distil}")
-        return ", ".join([*parts, self.width])
+        # Where layers have bits of their own, those of the cell are some of them at most.
+        if self.layer_bits is None:
+            parts.append(self.width)
+        return ", ".join(parts)
+
+    @property
+    def layer_bits(self) -> str | None:
+        """The bits that each of its layers may have; None: all have those of the cell."""
+        bits: str | None = self.of.settings.get(LAYER_BITS.name)
+        return bits
 
     @property
     def width(self) -> str:
@@ -158,7 +168,11 @@ def _mean(same: Sequence[Measurement]) -> Point:
 
 def comparable(one: Point, other: Point) -> bool:
     """Whether two networks have the same bits and teacher: else these would win or lose, not the layers."""
-    return (one.of.bits, one.of.distil) == (other.of.bits, other.of.distil)
+    return _same_for_all(one) == _same_for_all(other)
+
+
+def _same_for_all(point: Point) -> tuple[object, ...]:
+    return point.of.bits, point.layer_bits, point.of.distil
 
 
 def headline(ours: Sequence[Point], theirs: Sequence[Point]) -> Headline:

@@ -232,11 +232,11 @@ def costs_on(array: ArraySpec, network: Network, plan: Plan, masks: Masks, hardw
         masks: of its pruned layers.
         hardware: what energy is counted for, at that size.
     """
-    machine = _sized(hardware, array)
+    machine = sized(hardware, array)
     return _costs(network, plan.on(machine), masks, hardware_table(machine))
 
 
-def _sized(hardware: Hardware, array: ArraySpec) -> Hardware:
+def sized(hardware: Hardware, array: ArraySpec) -> Hardware:
     """The hardware with arrays of another size; no more rows are driven than there are."""
     driven = hardware.array.rows_driven
     if driven is not None:

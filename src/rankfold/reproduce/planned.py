@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from rankfold.errors import InputError
+from rankfold.machine import Hardware, hardware_to_json
 from rankfold.mapping import ArraySpec
 from rankfold.plan import Plan
 from rankfold.plan.methods import Planned
+from rankfold.plan.methods.planned import LAYER_BITS, MAX_CYCLES, MAX_ENERGY
 from rankfold.plan.uniform import Bits, widths
 from rankfold.planning import best_plan
-from rankfold.planning.exact import CYCLES, Budget
 from rankfold.progress import Progress
 from rankfold.records.typed import read_typed, write_typed
+from rankfold.reproduce.budgets import bit_choices, budgets_of
+from rankfold.reproduce.measure import sized
 from rankfold.runs.baseline import weights_digest
 from rankfold.training.data import ImageData
 from rankfold.workload import Network
 
 FOLDER = "plans"  # beside the cells
 TYPE, VERSION = "rankfold.plan_origin", 1
+HARDWARE = "hardware"
 
 
 def planned(
@@ -32,40 +37,48 @@ def planned(
     network: Network,
     array: ArraySpec,
     *,
+    hardware: Hardware,
     bits: Bits,
     out: Path,
     device: torch.device,
     progress: Progress | None = None,
 ) -> Plan:
-    """The best plan under the method's budget; the same one for every seed of a grid.
+    """The best plan under the method's budgets; the same one for every seed of a grid.
 
     Args:
-        method: the budget.
+        method: the budgets.
         model: the dense network with its trained weights.
         data: of which training images are calibrated on, 512 of them, drawn with seed 0.
         network: the model's trace.
         array: of the grid.
+        hardware: of the grid; a budget of energy is counted for it, at the size of the array.
         bits: of weights and inputs.
         out: folder of the grid, which keeps the plan.
         device: where it is measured.
         progress: hears how far the work is.
 
     Raises:
-        InputError: no plan keeps the budget; the message says what the least is. Or the plan that is there
-            was made of other images or weights.
+        InputError: no plan keeps the budgets; the message says what the least is. Or the plan that is there
+            was made of other images or weights, or for other hardware.
     """
     path = plan_path(method, bits, out)
     record = path.with_name(path.name.removesuffix(".plan.json") + ".origin.json")
-    origin = {"data": data.digest, "weights": weights_digest(model)}
+    origin: dict[str, Any] = {"data": data.digest, "weights": weights_digest(model)}
+    # Plans for cycles are of whole weights, whatever the cells.
+    planned_for: ArraySpec | Hardware = array
+    if method.max_energy is not None:
+        planned_for = sized(hardware, array)
+        origin[HARDWARE] = hardware_to_json(planned_for)
     if path.exists():
         _check_origin(path, record, origin)
         return Plan.load(path)
     planning = best_plan(
         copy.deepcopy(model).to(device),
         data,
-        array,
-        Budget(CYCLES, method.max_cycles),
+        planned_for,
+        *budgets_of(method),
         bits=bits,
+        layer_bits=bit_choices(method),
         count_rounding=method.rounding is not None,
         network=network,
         progress=progress,
@@ -79,9 +92,18 @@ def planned(
 
 def plan_path(method: Planned, bits: Bits, out: Path) -> Path:
     """Where the grid in a folder keeps the plan, once it is made."""
-    name = f"c{method.max_cycles}-{_in_letters(bits)}"
+    parts = []
+    if method.max_cycles is not None:
+        parts.append(f"{MAX_CYCLES.short}{method.max_cycles}")
+    if method.max_energy is not None:
+        parts.append(f"{MAX_ENERGY.short}{method.max_energy}")
+    parts.append(_in_letters(bits))
+    if method.layer_bits is not None:
+        parts.append(f"{LAYER_BITS.short}{method.layer_bits}")
     if method.rounding is not None:
-        name += f"-rounding-{method.rounding}"
+        parts.append(f"rounding-{method.rounding}")
+    # Bits such as 2-8/4 would be a folder in a folder.
+    name = "-".join(parts).replace("/", "_")
     return out / FOLDER / f"{name}.plan.json"
 
 
@@ -95,16 +117,17 @@ def _in_letters(bits: Bits) -> str:
     return f"b{weights}x{inputs}"
 
 
-def _check_origin(path: Path, record: Path, origin: dict[str, str]) -> None:
-    """Refuse a plan that was not made of these images and weights.
+def _check_origin(path: Path, record: Path, origin: dict[str, Any]) -> None:
+    """Refuse a plan that was not made of these images and weights, and for this hardware.
 
     Raises:
         InputError: it was made of others, or nothing says of which.
     """
-    remedy = "give the data of before, or remove the plan, and it is made again"
+    remedy = "remove the plan, and it is made again"
     if not record.exists():
         raise InputError(f"nothing says of what {path} was made ({record.name} is missing); {remedy}")
     known = read_typed(record, TYPE, VERSION)
     for key, value in origin.items():
         if known.get(key) != value:
-            raise InputError(f"{path} was made of other {key}; {remedy}")
+            link = "for" if key == HARDWARE else "of"
+            raise InputError(f"{path} was made {link} other {key}; give the {key} of before, or {remedy}")

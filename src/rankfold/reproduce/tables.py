@@ -78,14 +78,14 @@ def published_table(points: Sequence[Point]) -> str:
     return _by_setting(shown, _label, _cycles, "cycles, {array}")
 
 
-def energy_table(points: Sequence[Point]) -> str:
-    """Energy of every setting with SDK on each array, in nJ per image; empty where no row has an energy.
+def energy_table(points: Sequence[Point], mapping: str) -> str:
+    """Energy of every setting under a mapping on each array, in nJ per image; empty where no row has any.
 
     No grid simulates these arrays, and the table says so.
     """
     shown = []
     for point in points:
-        if point.of.mapping == "sdk" and point.energy is not None:
+        if point.of.mapping == mapping and point.energy is not None:
             shown.append(point)
     energies = _by_setting(shown, _label_with_steering, _energy, "{array}")
     if not energies:
