@@ -153,7 +153,8 @@ class Session:
 
     def seconds_of(self, grid: Grid, together: int) -> float:
         """What a cell takes, of so many at once, by the speed that is known."""
-        return grid.recipe.epochs * self.images(grid) / self.speeds.of(grid.model, together)
+        speed = self.speeds.of(grid.model, grid.recipe.batch_size, together)
+        return grid.recipe.epochs * self.images(grid) / speed
 
     def waiting(self, stage: Stage) -> tuple[list[Cell], list[Cell]]:
         """Cells of a stage that are begun and not done, and those that are not begun."""
@@ -192,7 +193,8 @@ class Session:
             return True
         if (self.folder(grid) / BASELINE / run_files.CHECKPOINT).exists():
             return True
-        needed = grid.baseline_recipe.epochs * self.images(grid) / self.speeds.of(grid.model, 1)
+        recipe = grid.baseline_recipe
+        needed = recipe.epochs * self.images(grid) / self.speeds.of(grid.model, recipe.batch_size, 1)
         return needed < self.left or (needed > self.seconds and self.left > self.seconds / 2)
 
     def dense(self, grid: Grid) -> bool:
@@ -211,10 +213,7 @@ class Session:
         grid = self.grids[stage.grid]
         out = self.folder(grid)
         # Before the clock starts: what plans take, minutes once, says nothing of the cells that follow.
-        try:
-            self.make_plans(grid, cells)
-        except Exception as error:  # of any kind: the cell itself fails by it, and is listed
-            self.progress.note(f"{grid.name}: a plan failed: {in_words(error)}")
+        self.make_plans(grid, cells)
         start = time.monotonic()
         whole = not any((cell_folder(out, cell) / run_files.CHECKPOINT).exists() for cell in cells)
         work = Trained(grid, out, stored_weights(out), self.device)
@@ -229,33 +228,44 @@ class Session:
             rate = fine * grid.recipe.epochs * self.images(grid) / (time.monotonic() - start)
             # Fewer at once than the stage has, or one by one, are slower, which says nothing of it.
             if fine == stage.together and not self._one_by_one:
-                self.speeds.note(grid.model, stage.together, rate)
+                self.speeds.note(grid.model, grid.recipe.batch_size, stage.together, rate)
             self.progress.note(
                 f"{fine} cells of {grid.name}, {rate:.0f} images/s in all, {self.left:.0f} s left"
             )
 
-    def make_plans(self, grid: Grid, cells: Sequence[Cell]) -> None:
-        """Make the plans of cells that are not there yet, of the dense network, which is there."""
+    def make_plans(self, grid: Grid, cells: Sequence[Cell]) -> bool:
+        """Make the plans of cells that are not there yet, of the dense network, which is there.
+
+        One that fails, for any reason, stops no other; its cells fail by it, and are listed. Returns whether
+        all are there.
+        """
         budgets = {(cell.setting(), cell.bits) for cell in cells if cell.method == Planned.name}
         if not budgets:
-            return
+            return True
         data = load_images(grid.data)
         model = load_model(grid.model, len(data.classes), data.input_size[0])
         network = traced(model, data, grid.model)
         dense_weights(grid.model, data, stored_weights(self.folder(grid))).load_(model)
+        complete = True
         for method, bits in sorted(budgets, key=str):
-            planned(
-                method,
-                model,
-                data,
-                network,
-                grid.array,
-                hardware=grid.hardware,
-                bits=bits,
-                out=self.folder(grid),
-                device=choose_device(self.device),
-            )
-            self.progress.note(f"{grid.name}: {plan_path(method, bits, self.folder(grid)).name}")
+            name = plan_path(method, bits, self.folder(grid)).name
+            try:
+                planned(
+                    method,
+                    model,
+                    data,
+                    network,
+                    grid.array,
+                    hardware=grid.hardware,
+                    bits=bits,
+                    out=self.folder(grid),
+                    device=choose_device(self.device),
+                )
+                self.progress.note(f"{grid.name}: {name}")
+            except Exception as error:
+                complete = False
+                self.progress.note(f"{grid.name}: {name} failed: {in_words(error)}")
+        return complete
 
     def _outcomes(self, work: Work, cells: Sequence[Cell]) -> Iterator[Outcome]:
         self._one_by_one = False
@@ -303,15 +313,17 @@ def stored_weights(out: Path) -> Path | None:
     return None
 
 
-def make_plans(session: Session) -> None:
-    """Make the plans of all grids that are not there yet and whose dense network is."""
+def make_plans(session: Session) -> bool:
+    """Make the plans of all grids that lack them and have their dense network; False where one failed."""
+    complete = True
     for grid in session.grids.values():
         out = session.folder(grid)
         if not has_dense_network(grid, out):
             session.progress.note(f"{grid.name}: no plans, as its dense network is not trained yet")
             continue
         claim(grid, out, session.device)
-        session.make_plans(grid, grid.cells)
+        complete = session.make_plans(grid, grid.cells) and complete
+    return complete
 
 
 def rehearsal(grid: Grid, data: str) -> Grid:
@@ -388,7 +400,7 @@ def chosen_grids(options: argparse.Namespace) -> dict[str, Grid]:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Spend the time; 1 where a cell failed, 2 where nothing could be done."""
+    """Spend the time; 1 where a cell or a plan failed, 2 where nothing could be done."""
     start = time.monotonic()
     options = arguments().parse_args(words)
     try:
@@ -396,8 +408,8 @@ def main(words: Sequence[str] | None = None) -> int:
         device = choose_device(options.device)
         options.out.mkdir(parents=True, exist_ok=True)
         if options.plans:
-            make_plans(Session(grids, options.out.resolve(), options.device, 0.0))
-            return 0
+            complete = make_plans(Session(grids, options.out.resolve(), options.device, 0.0))
+            return 0 if complete else 1
         captured, backend = trusted(device, options.no_captured, options.minutes * TRIAL)
         session = Session(
             grids,

@@ -65,7 +65,9 @@ class Lines(Silent):
 
 
 class Speeds:
-    """Images/s in all that this machine has shown, by network and cells at once, with all work but planning.
+    """Images/s in all that this machine has shown, with all work but planning.
+
+    By network, images in a batch and cells at once.
 
     Args:
         path: of the file that keeps them.
@@ -75,13 +77,13 @@ class Speeds:
         self._path = path
         self._known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
 
-    def of(self, model: str, together: int) -> float:
-        """What was measured last with so many, else with another number, else the guess."""
-        own = self._known.get(f"{model} x{together}")
-        others = [rate for key, rate in self._known.items() if key.startswith(f"{model} x")]
-        return own or min(others, default=GUESSES.get(model, 1_000.0))
+    def of(self, model: str, batch: int, together: int) -> float:
+        """What was measured last with so many, else with other numbers of cells, else the guess."""
+        kind = f"{model} of {batch} x"
+        others = [rate for key, rate in self._known.items() if key.startswith(kind)]
+        return self._known.get(f"{kind}{together}") or min(others, default=GUESSES.get(model, 1_000.0))
 
-    def note(self, model: str, together: int, rate: float) -> None:
+    def note(self, model: str, batch: int, together: int, rate: float) -> None:
         """Keep what was measured."""
-        self._known[f"{model} x{together}"] = rate
+        self._known[f"{model} of {batch} x{together}"] = rate
         write_json(self._path, self._known)

@@ -48,7 +48,7 @@ def test_the_list_has_every_cell_of_all_grids_and_begins_with_the_dense_networks
 
 def test_cells_are_begun_only_where_they_can_end(grids, tmp_path):
     """360 images an epoch at 36 images/s: ten seconds a cell, by what was measured."""
-    (tmp_path / "speeds.json").write_text(json.dumps({"resnet8 x4": 36.0}))
+    (tmp_path / "speeds.json").write_text(json.dumps({"resnet8 of 64 x4": 36.0}))
     stage = Stage(RESNET, together=4)
     # Plans are not made: what needs none goes first.
     every = sorted(stage.cells(grids[RESNET]), key=lambda cell: cell.method == "planned")
@@ -148,9 +148,32 @@ def test_plans_are_made_beforehand_where_the_dense_network_is(grids, tmp_path, m
     assert not (tmp_path / WRN / "plans").exists()
 
 
+def test_a_plan_that_fails_stops_no_other(grids, tmp_path, monkeypatch, capsys):
+    def made(method, *given, **named):
+        if method.max_energy is not None:
+            raise InputError("no plan keeps it")
+
+    monkeypatch.setattr(gpu_budget, "planned", made)
+    monkeypatch.setattr(gpu_budget, "dense_weights", lambda *given: SimpleNamespace(load_=lambda model: None))
+    session = Session(grids, tmp_path, "cpu", 100)
+    (planned_cell,) = [cell for cell in grids[ENERGY].cells if cell.method == "planned"]
+    other = replace(planned_cell, others=(("max_cycles", 400),))
+    assert not session.make_plans(grids[ENERGY], [planned_cell, other])
+    told = capsys.readouterr().out
+    assert "energy70%-b4-bits3,4.plan.json failed: no plan keeps it" in told and ": c400-b4.plan.json" in told
+    assert session.make_plans(grids[ENERGY], [other])
+
+
+def test_a_speed_is_that_of_batches_of_one_size(tmp_path):
+    speeds = gpu_time.Speeds(tmp_path / "speeds.json")
+    speeds.note("resnet20", 128, 8, 500.0)
+    assert speeds.of("resnet20", 128, 8) == speeds.of("resnet20", 128, 1) == 500.0
+    assert speeds.of("resnet20", 512, 8) == gpu_time.GUESSES["resnet20"]
+
+
 def test_what_is_shipped_takes_no_time(grids, tmp_path, monkeypatch):
     """Where there is a second left, and training the dense network would take a minute."""
-    (tmp_path / "speeds.json").write_text(json.dumps({"resnet8 x1": 6.0}))
+    (tmp_path / "speeds.json").write_text(json.dumps({"resnet8 of 64 x1": 6.0}))
     session = Session(grids, tmp_path, "cpu", 100)
     session._end -= 99
     assert not session.may_train_dense(grids[RESNET])
@@ -174,7 +197,7 @@ def trains(session, monkeypatch, dense):
 
 def test_cells_are_chosen_when_the_dense_network_is_there(grids, tmp_path, monkeypatch):
     """Four could end before it was trained, and one can after."""
-    (tmp_path / "speeds.json").write_text(json.dumps({"resnet8 x4": 36.0}))
+    (tmp_path / "speeds.json").write_text(json.dumps({"resnet8 of 64 x4": 36.0}))
     session = Session(grids, tmp_path, "cpu", 100)
 
     def dense(grid, out, device, progress, captured):
@@ -230,7 +253,7 @@ def test_the_speed_is_that_of_cells_without_their_plans(grids, tmp_path, monkeyp
     stage = Stage(RESNET, ("planned",))
     session.run(stage, stage.cells(grids[RESNET]))
     assert clock[0] == 1010
-    assert session.speeds.of("resnet8", 1) == session.images(grids[RESNET]) / 10
+    assert session.speeds.of("resnet8", 64, 1) == session.images(grids[RESNET]) / 10
 
 
 def test_captured_steps_are_trusted_where_they_are_the_ordinary_loop(monkeypatch):

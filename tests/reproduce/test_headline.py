@@ -69,6 +69,25 @@ def test_by_hand():
     assert headline(ours, [others[3]]).better is None
 
 
+def test_plans_with_bits_of_each_layer_say_what_the_others_have():
+    """Of two that may have 2 to 8 bits, one of them 8 else, both have a row."""
+    plan = {"method": "planned", "groups": None, "rank": None, "energy": 3e5}
+    four, eight = (
+        point(0.9, 800, bits=bits, others=(("max_energy", "40%"), ("layer_bits", "2-8")), **plan)
+        for bits in (4, 8)
+    )
+    assert four.label == "plan, energy = 40%, bits = 2-8, else 4 bits"
+    lines = energy_table([replace(four, energy=3e5), replace(eight, energy=6e5)], "sdk").splitlines()
+    assert lines[2:4] == [f"| {four.label} | 90.00 % | 300 |", f"| {eight.label} | 90.00 % | 600 |"]
+
+
+def test_settings_are_read_in_one_order_whatever_the_columns(tmp_path):
+    first = replace(ROW, method="planned", others=(("max_energy", "40%"), ("layer_bits", "2-8")))
+    second = replace(first, others=(("max_cycles", 300), *first.others))
+    write_table(tmp_path / "cells.csv", [first, second])
+    assert read_table(tmp_path / "cells.csv") == (first, second)
+
+
 @pytest.mark.parametrize("setting", [{"bits": 8}, {"distil": 0.9}, {"others": (("layer_bits", "2-8"),)}])
 def test_networks_of_other_bits_or_without_the_teacher_are_no_pairs(setting):
     """Ours of 4 bits against theirs of 4 alone, though ours of 8 would win more."""

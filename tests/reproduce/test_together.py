@@ -257,7 +257,13 @@ def test_rounding_is_counted_or_nothing_is_said():
     [
         ({}, "a plan needs a budget: max_cycles, max_energy, or both"),
         ({"max_cycles": 0}, r"max_cycles \(=0\) must be 1 or more"),
-        ({"max_energy": 335}, "max_energy"),
+        ({"max_energy": 335}, r"max_energy \(=335\) must be a text without spaces, such as 335nJ"),
+        ({"max_energy": "335 nJ"}, r"max_energy \(=335 nJ\) must be a text without spaces"),
+        (
+            {"max_energy": "335nJ", "layer_bits": [2, 4]},
+            r"layer_bits \(=\[2, 4\]\) must be a text without spaces, such as 2-8",
+        ),
+        ({"max_cycles": 9, "layer_bits": "2-8"}, "layer_bits need max_energy, such as 335nJ"),
         (
             {"max_energy": "335nJ", "layer_bits": "2-8", "rounding": "counted"},
             "with layer_bits rounding is counted in any case; omit rounding",
@@ -291,11 +297,21 @@ def test_a_plan_for_an_energy_is_trained_and_kept_to_its_hardware(done, tmp_path
     energy, most = (network_energy(network, one, table).energy for one in (plan, dense))
     assert energy <= 0.6 * most
     text = (out / "tables.md").read_text()
-    assert "| plan, energy = 60%, bits = 2-4, distilled = 0.9 |" in text
+    assert "| plan, energy = 60%, bits = 2-4, distilled = 0.9, else 4 bits |" in text
+    table = (out / "cells.csv").read_bytes()
+    elsewhere = [*words, "--hardware", "sram-32nm"]
+    assert main(elsewhere) == 1
+    assert f"{cell.name} holds a run with another hardware; move it away" in capsys.readouterr().out
     shutil.rmtree(out / "cells")
-    capsys.readouterr()
-    assert main([*words, "--hardware", "sram-32nm"]) == 1
-    assert "was made for other hardware; give the hardware of before" in capsys.readouterr().out
+    assert main(elsewhere) == 1
+    assert "was made for other hardware; give the hardware of before, or remove" in capsys.readouterr().out
+    # What was trained is priced there all the same, of its plan, and drawn as it was.
+    assert main([*elsewhere, "--price-again"]) == 0
+    assert {row.hardware for row in read_table(out / "cells.csv")} == {"sram-32nm"}
+    assert main([*words, "--price-again"]) == 0
+    assert (out / "cells.csv").read_bytes() == table
+    assert main([*words, "--redraw"]) == 0
+    assert (out / "tables.md").read_text() == text
 
 
 def test_no_group_is_begun_when_the_time_is_up(done):

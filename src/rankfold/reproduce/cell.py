@@ -11,13 +11,14 @@ from torch import nn
 from rankfold import run_files
 from rankfold.cost.energy.chosen_table import array_with_cells
 from rankfold.errors import InputError
+from rankfold.machine import hardware_to_json
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import load_model
 from rankfold.plan import Plan
 from rankfold.plan.methods import Planned
 from rankfold.progress import Progress
 from rankfold.reproduce.grid import Cell, Grid
-from rankfold.reproduce.measure import Measurement, measure
+from rankfold.reproduce.measure import Measurement, measure, sized
 from rankfold.reproduce.planned import planned
 from rankfold.runs.baseline import dense_weights
 from rankfold.runs.choices import RunChoices
@@ -170,8 +171,11 @@ def finished(grid: Grid, cell: Cell, out: Path, data: str | None) -> Outcome:
             other.insert(0, "data set")
         if result.model != grid.model:
             other.insert(0, "network")
-        if not _fits_its_cells(Plan.load(path.parent / run_files.PLAN)):
+        plan = Plan.load(path.parent / run_files.PLAN)
+        if not _fits_its_cells(plan):
             other.append("range of weight levels")
+        if not _planned_for(cell, plan, grid):
+            other.append("hardware")
         if other:
             raise InputError(f"{path.parent} holds a run with another {', '.join(other)}; move it away")
         return Outcome(cell, measure(cell, path.parent, grid.arrays, grid.hardware))
@@ -184,6 +188,15 @@ def _fits_its_cells(plan: Plan) -> bool:
     if not plan.quantised:
         return True
     return plan == plan.with_levels_for(array_with_cells(plan.machine))
+
+
+def _planned_for(cell: Cell, plan: Plan, grid: Grid) -> bool:
+    """Whether a plan with a budget of energy was made for the hardware of the grid; others are for any."""
+    method = cell.setting()
+    if not isinstance(method, Planned) or method.max_energy is None:
+        return True
+    wanted = sized(grid.hardware, grid.array)
+    return hardware_to_json(plan.machine) == hardware_to_json(wanted)
 
 
 def cell_folder(out: Path, cell: Cell) -> Path:

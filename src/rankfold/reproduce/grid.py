@@ -121,7 +121,8 @@ class Grid:
         recipe: of fine-tuning; its seed is each cell's.
         baseline_recipe: of the dense network, where no weights for it are shipped.
         cells: the most important first; all settings of one seed before the next seed.
-        hardware: what energy is counted for, at the size of each of `arrays`.
+        hardware: what energy is counted for, at the size of each of `arrays`; and what plans with a budget of
+            energy are made for, at that of `array`.
     """
 
     name: str
@@ -214,7 +215,8 @@ def _check_setting(cell: Cell) -> None:
     method = cell.setting()
     if isinstance(method, Planned):
         budgets_of(method)
-        bit_choices(method)
+        if bit_choices(method) is not None and cell.bits is None:
+            raise InputError("layer_bits stand beside bits of the network, such as 4, not beside null")
 
 
 @cache

@@ -81,10 +81,7 @@ class Point:
             parts.append(f"{known[name].short} = {value}")
         if self.of.distil is not None:
             parts.append(f"distilled = {self.of.distil}")
-        # Where layers have bits of their own, those of the cell are some of them at most.
-        if self.layer_bits is None:
-            parts.append(self.width)
-        return ", ".join(parts)
+        return ", ".join([*parts, self.width])
 
     @property
     def layer_bits(self) -> str | None:
@@ -94,9 +91,11 @@ class Point:
 
     @property
     def width(self) -> str:
-        """`4 bits`, or `float`."""
+        """`4 bits`, or `float`; `else 4 bits` where layers may have others."""
         if self.of.bits is None:
             return "float"
+        if self.layer_bits is not None:
+            return f"else {self.of.bits} bits"
         return f"{self.of.bits} bits"
 
 

@@ -352,15 +352,14 @@ def read_table(path: Path) -> tuple[Measurement, ...]:
 
 
 def _measurement(row: Mapping[str, str]) -> Measurement:
-    own: dict[str, Any] = {}
     others = []
-    known = settings()
-    for name, text in row.items():
-        # One that no registered method has is refused as an unknown column is.
-        if name in COLUMNS or name not in known:
-            own[name] = _value(name, text)
-        elif text:
-            others.append((name, known[name].in_grids(text)))
+    # In the order in which cells have them, whatever that of the columns.
+    known = {name: setting for name, setting in settings().items() if name not in COLUMNS}
+    for name, setting in known.items():
+        if row.get(name):
+            others.append((name, setting.in_grids(row[name])))
+    # One that no registered method has is refused as an unknown column is.
+    own = {name: _value(name, text) for name, text in row.items() if name not in known}
     return Measurement(**own, others=tuple(others))
 
 

@@ -123,7 +123,7 @@ def _check_origin(path: Path, record: Path, origin: dict[str, Any]) -> None:
     Raises:
         InputError: it was made of others, or nothing says of which.
     """
-    remedy = "remove the plan, and it is made again"
+    remedy = "remove the plan and the cells that were trained with it, and they are made again"
     if not record.exists():
         raise InputError(f"nothing says of what {path} was made ({record.name} is missing); {remedy}")
     known = read_typed(record, TYPE, VERSION)

@@ -135,7 +135,7 @@ def _against(opponent: Opponent, points: Sequence[Point], method: str) -> Headli
 def headline_tables(found: Headlines, method: str = LowRank.name) -> str:
     """One table for each array, of our points of a method."""
     if not found:
-        return f"Nothing to hold {method} against has been measured yet.\n"
+        return f"Nothing of the same bits and teacher to hold {method} against has been measured yet.\n"
     head = [
         f"{method} against",
         "fewer cycles at no less accuracy",

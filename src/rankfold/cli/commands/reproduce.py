@@ -215,7 +215,8 @@ def _with_options(grid: Grid, options: argparse.Namespace) -> Grid:
     """The grid with what the options change of it."""
     if options.data is not None:
         grid = replace(grid, data=options.data)
-    # Of what is counted alone: trained weights do not depend on it.
+    # Of what is counted alone, but for plans for an energy: their cells are refused where they were planned
+    # for other hardware.
     if options.hardware is not None:
         grid = replace(grid, hardware=completed(options.hardware))
     # Of fine-tuning alone: the dense network is the same for all.
