@@ -191,12 +191,13 @@ def _pair_to_json(pair: Comparison | None) -> dict[str, Any] | None:
     return {
         "ratio": pair.ratio,
         "gain": pair.gain,
-        "ours": _point_to_json(pair.ours),
-        "theirs": _point_to_json(pair.theirs),
+        "ours": point_to_json(pair.ours),
+        "theirs": point_to_json(pair.theirs),
     }
 
 
-def _point_to_json(point: Point) -> Mapping[str, Any]:
+def point_to_json(point: Point) -> Mapping[str, Any]:
+    """A point for programs."""
     return {
         "setting": point.label,
         "mapping": point.of.mapping,

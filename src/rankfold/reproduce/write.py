@@ -12,6 +12,7 @@ from rankfold.reproduce.cell import Outcome
 from rankfold.reproduce.figure import figure
 from rankfold.reproduce.grid import Grid
 from rankfold.reproduce.headline import Point, average
+from rankfold.reproduce.least_energy import SAVINGS, Saving, savings, savings_table, savings_to_json
 from rankfold.reproduce.measure import TABLE, Measurement, write_table
 from rankfold.reproduce.summary import (
     OURS,
@@ -38,7 +39,8 @@ ENERGY_BY = {"im2col": "im2col", "sdk": "SDK", BEST: "the mapping of fewest cycl
 def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[Path, ...]:
     """Write `cells.csv`, `headlines.json`, `tables.md` and `accuracy-cycles.svg` of all cells that are done.
 
-    Headlines of low-rank are always written, those of our other methods (`OURS`) where any cell is of them.
+    Headlines of low-rank are always written, those of our other methods (`OURS`) where any cell is of them,
+    and `headlines-energy.json` where the dense network is.
 
     Returns:
         The files; none where no cell is done.
@@ -51,16 +53,21 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
         return ()
     points = average(rows)
     found = {method: headlines(points, method) for method in _ours(points)}
+    saved = savings(points)
     # All of it is made before any is written: what fails leaves no new table beside an old picture.
-    text = _markdown(grid, outcomes, points, rows, found)
+    text = _markdown(grid, outcomes, points, rows, found, saved)
     drawn = figure(points, f"{grid.model}, fine-tuned for {_epochs(rows)}")
     # The table first: all else can be made of it again.
     write_table(out / TABLE, rows)
     for method, lines in found.items():
         write_json(out / OURS[method], headlines_to_json(lines))
+    names = [TABLE, *(OURS[method] for method in found), TEXT, PICTURE]
+    if saved:
+        write_json(out / SAVINGS, savings_to_json(saved))
+        names.append(SAVINGS)
     write_text(out / TEXT, text)
     write_text(out / PICTURE, drawn)
-    return tuple(out / name for name in (TABLE, *(OURS[method] for method in found), TEXT, PICTURE))
+    return tuple(out / name for name in names)
 
 
 def _markdown(
@@ -69,6 +76,7 @@ def _markdown(
     points: Sequence[Point],
     rows: Sequence[Measurement],
     found: Mapping[str, Headlines],
+    saved: Sequence[Saving],
 ) -> str:
     """All tables, one section each; those without any row are left out."""
     sections = {
@@ -77,6 +85,7 @@ def _markdown(
         **_energies(points, _technology(rows)),
         "Low-rank": low_rank_tables(points),
         "Kernel positions that all outputs share": support_table(points),
+        "Headlines: energy": savings_table(saved),
     }
     # Last, as they are the longest: a line for each opponent, array and mapping.
     measured = {point.method for point in points}

@@ -1,0 +1,108 @@
+"""What is saved in energy: the network of least energy that is within a point of the dense one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rankfold.plan import Quantise
+from rankfold.plan.kinds import PLAIN
+from rankfold.reproduce.headline import Point, by_array
+from rankfold.reproduce.summary import point_to_json
+from rankfold.reproduce.words import accuracy_in_words, table
+
+NEAR = 0.01 + 1e-9  # of accuracy: a point, and what differences of decimals lose
+SAVINGS = "headlines-energy.json"  # in the folder of a grid
+
+
+@dataclass(frozen=True)
+class Saving:
+    """The dense network of most bits under im2col, and the network of least energy within a point of it.
+
+    Attributes:
+        dense: the former, by which published savings are counted.
+        least: the latter, under the mapping of least energy; the dense network itself is one of them.
+    """
+
+    dense: Point
+    least: Point
+
+    @property
+    def share(self) -> float:
+        """The part of the dense network's energy that is saved, 0 to 1."""
+        assert self.dense.energy is not None and self.least.energy is not None  # as `savings` takes them
+        return 1 - self.least.energy / self.dense.energy
+
+
+def savings(points: Sequence[Point]) -> tuple[Saving, ...]:
+    """One for each array and teacher; none where the dense network was not trained, or energy is not known.
+
+    Without columns that get inputs of their own for nothing (ideal steering): no circuit does that.
+
+    Args:
+        points: averaged over seeds.
+    """
+    found = []
+    for here in by_array(points).values():
+        priced = [point for point in here if point.energy is not None and point.of.steering == PLAIN]
+        for distil in dict.fromkeys(point.of.distil for point in priced):
+            alike = [point for point in priced if point.of.distil == distil]
+            dense = [point for point in alike if point.is_of(Quantise.name, "im2col") and point.of.bits]
+            if dense:
+                found.append(_saving(max(dense, key=_bits), alike))
+    return tuple(found)
+
+
+def _saving(dense: Point, alike: Sequence[Point]) -> Saving:
+    near = [point for point in alike if point.accuracy >= dense.accuracy - NEAR]
+    # Of several mappings that cost as much, that of fewest cycles.
+    return Saving(dense, min(near, key=lambda point: (point.energy, point.cycles)))
+
+
+def _bits(point: Point) -> int:
+    return point.of.bits or 0
+
+
+def savings_table(found: Sequence[Saving]) -> str:
+    """A row for each of them; empty without any."""
+    if not found:
+        return ""
+    head = [
+        "array",
+        "dense, im2col",
+        "accuracy",
+        "energy, nJ",
+        "least energy within a point of it",
+        "accuracy",
+        "energy, nJ",
+        "less",
+    ]
+    rows = []
+    for one in found:
+        least = f"{one.least.label} ({one.least.of.mapping})"
+        dense = [one.dense.of.array, one.dense.label, *_figures(one.dense)]
+        rows.append([*dense, least, *_figures(one.least), f"{100 * one.share:.1f} %"])
+    return table(head, rows, "<<>><>>>") + "\n"
+
+
+def _figures(point: Point) -> tuple[str, str]:
+    assert point.energy is not None  # as `savings` takes them
+    return accuracy_in_words(point), f"{point.energy / 1000:,.1f}"
+
+
+def savings_to_json(found: Sequence[Saving]) -> list[dict[str, Any]]:
+    """The same for programs; energies in pJ."""
+    return [
+        {
+            "array": one.dense.of.array,
+            "dense": _to_json(one.dense),
+            "least": _to_json(one.least),
+            "share_saved": one.share,
+        }
+        for one in found
+    ]
+
+
+def _to_json(point: Point) -> dict[str, Any]:
+    return {**point_to_json(point), "energy": point.energy}

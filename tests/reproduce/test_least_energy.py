@@ -1,0 +1,60 @@
+"""What is saved in energy, from measured points alone."""
+
+from dataclasses import replace
+
+import pytest
+
+from common.measurement import ROW
+from rankfold.plan.kinds import IDEAL
+from rankfold.reproduce.headline import Point
+from rankfold.reproduce.least_energy import savings, savings_table, savings_to_json
+
+
+def point(method, accuracy, energy, **changes):
+    of = replace(ROW, method=method, groups=None, rank=None, mapping="im2col")
+    return Point(replace(of, **changes), accuracy, 1000, 1, energy=energy)
+
+
+DENSE = point("quantise", 0.92, 1000e3)
+
+
+def test_by_hand():
+    """Half a point behind, at 400 nJ; what costs less is too far behind, free, unpriced or taught."""
+    least = point("planned", 0.915, 400e3, mapping="best")
+    far, free = point("planned", 0.909, 300e3), point("patdnn", 0.92, 200e3, steering=IDEAL, entries=4)
+    unknown, taught = point("planned", 0.92, None), point("planned", 0.92, 100e3, distil=0.9)
+    (found,) = savings([DENSE, least, far, free, unknown, taught])
+    assert (found.dense, found.least) == (DENSE, least)
+    assert found.share == pytest.approx(0.6)
+    line = savings_table([found]).splitlines()[2]
+    assert line == (
+        "| 64x64 | dense, 4 bits | 92.00 % | 1,000.0 | plan, 4 bits (best) | 91.50 % | 400.0 | 60.0 % |"
+    )
+    (told,) = savings_to_json([found])
+    assert told["least"]["energy"] == 400e3 and told["share_saved"] == found.share
+
+
+def test_a_point_behind_is_within_a_point():
+    least = point("planned", 0.91, 400e3)
+    assert savings([DENSE, least])[0].least == least
+
+
+def test_the_dense_network_of_most_bits_is_the_one_to_save_from():
+    """And that of fewer bits may be the one that saves; networks in float have no say."""
+    three, floats = point("quantise", 0.914, 500e3, bits=3), point("quantise", 0.95, 9000e3, bits=None)
+    (found,) = savings([three, DENSE, floats])
+    assert (found.dense, found.least) == (DENSE, three)
+
+
+def test_where_nothing_is_saved_the_dense_network_is_named():
+    sdk = replace(DENSE, of=replace(DENSE.of, mapping="sdk"), cycles=500)
+    (found,) = savings([DENSE, sdk, point("planned", 0.80, 10e3)])
+    assert found.least == sdk and found.share == 0  # as much energy in fewer cycles
+
+
+def test_each_array_and_teacher_has_its_own():
+    taught, elsewhere = (
+        replace(DENSE, of=replace(DENSE.of, **change)) for change in ({"distil": 0.9}, {"array": "128x128"})
+    )
+    assert [one.dense for one in savings([DENSE, taught, elsewhere])] == [DENSE, taught, elsewhere]
+    assert savings([point("planned", 0.9, 1e3)]) == () and savings_table(()) == ""
