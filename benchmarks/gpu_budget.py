@@ -213,7 +213,13 @@ class Session:
         grid = self.grids[stage.grid]
         out = self.folder(grid)
         # Before the clock starts: what plans take, minutes once, says nothing of the cells that follow.
-        self.make_plans(grid, cells)
+        unplanned = self.make_plans(grid, cells)
+        # Else each of them would try again, while the GPU waits.
+        for name, error in unplanned.items():
+            self.failed[grid.name, name] = error
+        cells = [cell for cell in cells if cell.name not in unplanned]
+        if not cells:
+            return
         start = time.monotonic()
         whole = not any((cell_folder(out, cell) / run_files.CHECKPOINT).exists() for cell in cells)
         work = Trained(grid, out, stored_weights(out), self.device)
@@ -233,39 +239,43 @@ class Session:
                 f"{fine} cells of {grid.name}, {rate:.0f} images/s in all, {self.left:.0f} s left"
             )
 
-    def make_plans(self, grid: Grid, cells: Sequence[Cell]) -> bool:
+    def make_plans(self, grid: Grid, cells: Sequence[Cell]) -> dict[str, str]:
         """Make the plans of cells that are not there yet, of the dense network, which is there.
 
-        One that fails, for any reason, stops no other; its cells fail by it, and are listed. Returns whether
-        all are there.
+        One that fails, for any reason, stops no other. Returns the errors, by the names of their cells.
         """
-        budgets = {(cell.setting(), cell.bits) for cell in cells if cell.method == Planned.name}
-        if not budgets:
-            return True
-        data = load_images(grid.data)
-        model = load_model(grid.model, len(data.classes), data.input_size[0])
-        network = traced(model, data, grid.model)
-        dense_weights(grid.model, data, stored_weights(self.folder(grid))).load_(model)
-        complete = True
-        for method, bits in sorted(budgets, key=str):
+        asked: dict[tuple[Planned, int | None], list[Cell]] = {}
+        for cell in cells:
+            method = cell.setting()
+            if isinstance(method, Planned):
+                asked.setdefault((method, cell.bits), []).append(cell)
+        errors: dict[str, str] = {}
+        for (method, bits), same in asked.items():
             name = plan_path(method, bits, self.folder(grid)).name
             try:
-                planned(
-                    method,
-                    model,
-                    data,
-                    network,
-                    grid.array,
-                    hardware=grid.hardware,
-                    bits=bits,
-                    out=self.folder(grid),
-                    device=choose_device(self.device),
-                )
+                self._plan(grid, method, bits)
                 self.progress.note(f"{grid.name}: {name}")
             except Exception as error:
-                complete = False
+                errors |= {cell.name: in_words(error) for cell in same}
                 self.progress.note(f"{grid.name}: {name} failed: {in_words(error)}")
-        return complete
+        return errors
+
+    def _plan(self, grid: Grid, method: Planned, bits: int | None) -> None:
+        """Make a plan, or find it."""
+        data = load_images(grid.data)
+        model = load_model(grid.model, len(data.classes), data.input_size[0])
+        dense_weights(grid.model, data, stored_weights(self.folder(grid))).load_(model)
+        planned(
+            method,
+            model,
+            data,
+            traced(model, data, grid.model),
+            grid.array,
+            hardware=grid.hardware,
+            bits=bits,
+            out=self.folder(grid),
+            device=choose_device(self.device),
+        )
 
     def _outcomes(self, work: Work, cells: Sequence[Cell]) -> Iterator[Outcome]:
         self._one_by_one = False
@@ -322,7 +332,7 @@ def make_plans(session: Session) -> bool:
             session.progress.note(f"{grid.name}: no plans, as its dense network is not trained yet")
             continue
         claim(grid, out, session.device)
-        complete = session.make_plans(grid, grid.cells) and complete
+        complete = not session.make_plans(grid, grid.cells) and complete
     return complete
 
 

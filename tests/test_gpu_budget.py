@@ -156,12 +156,23 @@ def test_a_plan_that_fails_stops_no_other(grids, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu_budget, "planned", made)
     monkeypatch.setattr(gpu_budget, "dense_weights", lambda *given: SimpleNamespace(load_=lambda model: None))
     session = Session(grids, tmp_path, "cpu", 100)
-    (planned_cell,) = [cell for cell in grids[ENERGY].cells if cell.method == "planned"]
-    other = replace(planned_cell, others=(("max_cycles", 400),))
-    assert not session.make_plans(grids[ENERGY], [planned_cell, other])
+    (first,) = [cell for cell in grids[ENERGY].cells if cell.method == "planned"]
+    again, other = replace(first, seed=1), replace(first, others=(("max_cycles", 400),))
+    trained = []
+
+    def outcomes(work, cells):
+        trained.extend(cells)
+        return iter([Outcome(cell) for cell in cells])
+
+    monkeypatch.setattr(session, "_outcomes", outcomes)
+    session.run(Stage(ENERGY, together=3), [first, again, other])
     told = capsys.readouterr().out
-    assert "energy70%-b4-bits3,4.plan.json failed: no plan keeps it" in told and ": c400-b4.plan.json" in told
-    assert session.make_plans(grids[ENERGY], [other])
+    assert told.count("energy70%-b4-bits3,4.plan.json failed: no plan keeps it") == 1
+    assert ": c400-b4.plan.json" in told and trained == [other]
+    assert session.failed == {(ENERGY, cell.name): "no plan keeps it" for cell in (first, again)}
+    trained.clear()
+    session.run(Stage(ENERGY, together=3), [first])
+    assert trained == []
 
 
 def test_a_speed_is_that_of_batches_of_one_size(tmp_path):

@@ -76,7 +76,7 @@ def test_plans_with_bits_of_each_layer_say_what_the_others_have():
         point(0.9, 800, bits=bits, others=(("max_energy", "40%"), ("layer_bits", "2-8")), **plan)
         for bits in (4, 8)
     )
-    assert four.label == "plan, energy = 40%, bits = 2-8, else 4 bits"
+    assert four.label == "plan, energy = 40%, bits = 2-8, 4 bits and others"
     lines = energy_table([replace(four, energy=3e5), replace(eight, energy=6e5)], "sdk").splitlines()
     assert lines[2:4] == [f"| {four.label} | 90.00 % | 300 |", f"| {eight.label} | 90.00 % | 600 |"]
 

@@ -90,6 +90,19 @@ def test_all_cells_are_trained_once_and_mapped_for_every_array(finished):
     assert made["recipe"]["epochs"] == 1 and made["versions"]["torch"] and made["device"]
 
 
+def test_headlines_of_cells_that_are_gone_are_gone(finished, tmp_path):
+    """What is saved in energy is of the dense network, headlines of windows are of window layers."""
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    gone = [cell.name for cell in SMOKE.cells if cell.method in ("quantise", "window")]
+    assert (out / "headlines-energy.json").exists() and (out / "headlines-window.json").exists()
+    for name in gone:
+        shutil.rmtree(out / "cells" / name)
+    assert main(["reproduce", "smoke", "--out", str(out), "--threads", "1", "--time-limit", "0"]) == 0
+    assert not (out / "headlines-energy.json").exists() and not (out / "headlines-window.json").exists()
+    assert "energy" not in (out / "tables.md").read_text().partition("## Headlines")[2]
+
+
 def test_where_data_are_wrong_no_folder_is_left(tmp_path, capsys):
     assert main(["reproduce", "smoke", "--data", str(tmp_path / "no"), "--out", str(tmp_path / "out")]) == 2
     assert f"data folder {tmp_path / 'no'} does not exist" in capsys.readouterr().err

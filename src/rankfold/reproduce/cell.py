@@ -11,7 +11,6 @@ from torch import nn
 from rankfold import run_files
 from rankfold.cost.energy.chosen_table import array_with_cells
 from rankfold.errors import InputError
-from rankfold.machine import hardware_to_json
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import load_model
 from rankfold.plan import Plan
@@ -19,7 +18,7 @@ from rankfold.plan.methods import Planned
 from rankfold.progress import Progress
 from rankfold.reproduce.grid import Cell, Grid
 from rankfold.reproduce.measure import Measurement, measure, sized
-from rankfold.reproduce.planned import planned
+from rankfold.reproduce.planned import figures_of, planned
 from rankfold.runs.baseline import dense_weights
 from rankfold.runs.choices import RunChoices
 from rankfold.runs.prepare import prepare
@@ -171,11 +170,8 @@ def finished(grid: Grid, cell: Cell, out: Path, data: str | None) -> Outcome:
             other.insert(0, "data set")
         if result.model != grid.model:
             other.insert(0, "network")
-        plan = Plan.load(path.parent / run_files.PLAN)
-        if not _fits_its_cells(plan):
+        if not _fits_its_cells(Plan.load(path.parent / run_files.PLAN)):
             other.append("range of weight levels")
-        if not _planned_for(cell, plan, grid):
-            other.append("hardware")
         if other:
             raise InputError(f"{path.parent} holds a run with another {', '.join(other)}; move it away")
         return Outcome(cell, measure(cell, path.parent, grid.arrays, grid.hardware))
@@ -190,13 +186,32 @@ def _fits_its_cells(plan: Plan) -> bool:
     return plan == plan.with_levels_for(array_with_cells(plan.machine))
 
 
-def _planned_for(cell: Cell, plan: Plan, grid: Grid) -> bool:
-    """Whether a plan with a budget of energy was made for the hardware of the grid; others are for any."""
-    method = cell.setting()
-    if not isinstance(method, Planned) or method.max_energy is None:
-        return True
+def check_hardware(grid: Grid, out: Path) -> None:
+    """Refuse hardware that finished cells were not planned for: the next cells would have another plan.
+
+    Plans for cycles are for any hardware.
+
+    Args:
+        grid: with the hardware that is asked for.
+        out: the folder of the results.
+
+    Raises:
+        InputError: a plan for an energy was made for other hardware.
+    """
     wanted = sized(grid.hardware, grid.array)
-    return hardware_to_json(plan.machine) == hardware_to_json(wanted)
+    for cell in grid.cells:
+        method = cell.setting()
+        folder = cell_folder(out, cell)
+        if not isinstance(method, Planned) or method.max_energy is None:
+            continue
+        if not (folder / run_files.RESULT).exists():
+            continue
+        known = Plan.load(folder / run_files.PLAN).machine
+        if figures_of(known) != figures_of(wanted):
+            raise InputError(
+                f"{folder} was planned for hardware {known.name}, and this is {wanted.name}; give the "
+                "hardware of before, or another folder, or count it elsewhere by --price-again"
+            )
 
 
 def cell_folder(out: Path, cell: Cell) -> Path:

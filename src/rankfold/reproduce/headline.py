@@ -91,11 +91,11 @@ class Point:
 
     @property
     def width(self) -> str:
-        """`4 bits`, or `float`; `else 4 bits` where layers may have others."""
+        """`4 bits`, or `float`; `4 bits and others` where layers may have these."""
         if self.of.bits is None:
             return "float"
         if self.layer_bits is not None:
-            return f"else {self.of.bits} bits"
+            return f"{self.of.bits} bits and others"
         return f"{self.of.bits} bits"
 
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rankfold.cost.energy import NOT_SIMULATED
 from rankfold.plan import Quantise
 from rankfold.plan.kinds import PLAIN
+from rankfold.report.arrays.words import method_words
 from rankfold.reproduce.headline import Point, by_array
 from rankfold.reproduce.summary import point_to_json
 from rankfold.reproduce.words import accuracy_in_words, table
@@ -21,8 +23,8 @@ class Saving:
     """The dense network of most bits under im2col, and the network of least energy within a point of it.
 
     Attributes:
-        dense: the former, by which published savings are counted.
-        least: the latter, under the mapping of least energy; the dense network itself is one of them.
+        dense: the former.
+        least: the latter, under one mapping of all layers; the dense network itself is one of them.
     """
 
     dense: Point
@@ -36,28 +38,35 @@ class Saving:
 
 
 def savings(points: Sequence[Point]) -> tuple[Saving, ...]:
-    """One for each array and teacher; none where the dense network was not trained, or energy is not known.
-
-    Without columns that get inputs of their own for nothing (ideal steering): no circuit does that.
+    """One for each array and teacher; none where no dense network of some bits was trained and priced.
 
     Args:
         points: averaged over seeds.
     """
     found = []
     for here in by_array(points).values():
-        priced = [point for point in here if point.energy is not None and point.of.steering == PLAIN]
+        priced = [point for point in here if _counts(point)]
         for distil in dict.fromkeys(point.of.distil for point in priced):
             alike = [point for point in priced if point.of.distil == distil]
-            dense = [point for point in alike if point.is_of(Quantise.name, "im2col") and point.of.bits]
+            dense = [point for point in alike if point.is_of(Quantise.name, "im2col")]
             if dense:
                 found.append(_saving(max(dense, key=_bits), alike))
     return tuple(found)
 
 
+def _counts(point: Point) -> bool:
+    """Whether a point may save energy.
+
+    Those in float are priced as if they had 4 bits, and no circuit gives columns inputs of their own for
+    nothing (ideal steering).
+    """
+    return point.energy is not None and point.of.bits is not None and point.of.steering == PLAIN
+
+
 def _saving(dense: Point, alike: Sequence[Point]) -> Saving:
     near = [point for point in alike if point.accuracy >= dense.accuracy - NEAR]
-    # Of several mappings that cost as much, that of fewest cycles.
-    return Saving(dense, min(near, key=lambda point: (point.energy, point.cycles)))
+    # Of several that cost as much, the most accurate, and of its mappings that of fewest cycles.
+    return Saving(dense, min(near, key=lambda point: (point.energy, -point.accuracy, point.cycles)))
 
 
 def _bits(point: Point) -> int:
@@ -65,7 +74,7 @@ def _bits(point: Point) -> int:
 
 
 def savings_table(found: Sequence[Saving]) -> str:
-    """A row for each of them; empty without any."""
+    """A row for each of them, and that nothing was simulated; empty without any."""
     if not found:
         return ""
     head = [
@@ -80,15 +89,20 @@ def savings_table(found: Sequence[Saving]) -> str:
     ]
     rows = []
     for one in found:
-        least = f"{one.least.label} ({one.least.of.mapping})"
+        mapping, _ = method_words(one.least.of.mapping)
+        least = f"{one.least.label} ({mapping})"
         dense = [one.dense.of.array, one.dense.label, *_figures(one.dense)]
         rows.append([*dense, least, *_figures(one.least), f"{100 * one.share:.1f} %"])
-    return table(head, rows, "<<>><>>>") + "\n"
+    lines = table(head, rows, "<<>><>>>")
+    return f"{lines}\n\nAccuracies are of exact arithmetic; on these arrays: {NOT_SIMULATED}.\n"
 
 
 def _figures(point: Point) -> tuple[str, str]:
     assert point.energy is not None  # as `savings` takes them
-    return accuracy_in_words(point), f"{point.energy / 1000:,.1f}"
+    accuracy = accuracy_in_words(point)
+    if point.seeds > 1:
+        accuracy += f" ({point.seeds} seeds)"
+    return accuracy, f"{point.energy / 1000:,.1f}"
 
 
 def savings_to_json(found: Sequence[Saving]) -> list[dict[str, Any]]:
@@ -105,4 +119,4 @@ def savings_to_json(found: Sequence[Saving]) -> list[dict[str, Any]]:
 
 
 def _to_json(point: Point) -> dict[str, Any]:
-    return {**point_to_json(point), "energy": point.energy}
+    return {**point_to_json(point), "energy": point.energy, "hardware": point.of.hardware}

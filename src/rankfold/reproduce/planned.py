@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rankfold.cost.energy import completed
 from rankfold.errors import InputError
 from rankfold.machine import Hardware, hardware_to_json
 from rankfold.mapping import ArraySpec
@@ -68,7 +69,7 @@ def planned(
     planned_for: ArraySpec | Hardware = array
     if method.max_energy is not None:
         planned_for = sized(hardware, array)
-        origin[HARDWARE] = hardware_to_json(planned_for)
+        origin[HARDWARE] = figures_of(planned_for)
     if path.exists():
         _check_origin(path, record, origin)
         return Plan.load(path)
@@ -88,6 +89,13 @@ def planned(
     write_typed(record, TYPE, VERSION, origin)
     planning.plan.save(path)
     return planning.plan
+
+
+def figures_of(hardware: Hardware) -> dict[str, Any]:
+    """What two descriptions of the same hardware have in common, whatever they leave open or are called."""
+    figures = hardware_to_json(completed(hardware))
+    del figures["name"]
+    return figures
 
 
 def plan_path(method: Planned, bits: Bits, out: Path) -> Path:

@@ -16,7 +16,7 @@ from rankfold.models.pretrained import shipped_baseline
 from rankfold.progress import Progress
 from rankfold.records.claim import Claim
 from rankfold.records.typed import write_typed
-from rankfold.reproduce.cell import Outcome, Work, finished
+from rankfold.reproduce.cell import Outcome, Work, check_hardware, finished
 from rankfold.reproduce.grid import Cell, Grid
 from rankfold.runs.record import device_name, versions
 from rankfold.runs.state import RunNotes
@@ -79,7 +79,8 @@ def reproduce(
         What became of each cell, in the grid's order.
 
     Raises:
-        InputError: `out` holds another grid, or data or baseline are wrong.
+        InputError: `out` holds another grid, or cells that were planned for other hardware; or data or
+            baseline are wrong.
     """
     start = time.monotonic()
 
@@ -90,6 +91,8 @@ def reproduce(
     # Where data are wrong no new folder is left, with nothing in it but the marker.
     if not (out / MARKER).exists():
         check_source(grid.data, None)
+    # Before anything is written: tables without these cells would be left.
+    check_hardware(grid, out)
     # Before any cell: the results of two grids in one folder could not be told apart.
     claim(grid, out, device)
     data = _digest(grid.data)

@@ -40,7 +40,8 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
     """Write `cells.csv`, `headlines.json`, `tables.md` and `accuracy-cycles.svg` of all cells that are done.
 
     Headlines of low-rank are always written, those of our other methods (`OURS`) where any cell is of them,
-    and `headlines-energy.json` where the dense network is.
+    and `headlines-energy.json` where a dense network of some bits is. Those of before that are of no cell any
+    more are removed.
 
     Returns:
         The files; none where no cell is done.
@@ -61,13 +62,17 @@ def write_results(grid: Grid, out: Path, outcomes: Sequence[Outcome]) -> tuple[P
     write_table(out / TABLE, rows)
     for method, lines in found.items():
         write_json(out / OURS[method], headlines_to_json(lines))
-    names = [TABLE, *(OURS[method] for method in found), TEXT, PICTURE]
+    names = [TABLE, *(OURS[method] for method in found)]
     if saved:
         write_json(out / SAVINGS, savings_to_json(saved))
         names.append(SAVINGS)
+    # Of cells that were there before.
+    for name in (*OURS.values(), SAVINGS):
+        if name not in names:
+            (out / name).unlink(missing_ok=True)
     write_text(out / TEXT, text)
     write_text(out / PICTURE, drawn)
-    return tuple(out / name for name in names)
+    return tuple(out / name for name in (*names, TEXT, PICTURE))
 
 
 def _markdown(
@@ -85,7 +90,7 @@ def _markdown(
         **_energies(points, _technology(rows)),
         "Low-rank": low_rank_tables(points),
         "Kernel positions that all outputs share": support_table(points),
-        "Headlines: energy": savings_table(saved),
+        f"Headlines: energy, {_technology(rows)}": savings_table(saved),
     }
     # Last, as they are the longest: a line for each opponent, array and mapping.
     measured = {point.method for point in points}

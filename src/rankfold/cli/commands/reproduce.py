@@ -60,8 +60,8 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         "--hardware",
         type=checked(load_hardware),
         metavar="NAME",
-        help="what energy is counted for, at the array sizes of the grid: a name or .yaml file (default: as "
-        "the grid says; rankfold hardware lists them)",
+        help="what energy is counted for, at the array sizes of the grid, and plans for an energy are made "
+        "for: a name or .yaml file (default: as the grid says; rankfold hardware lists them)",
     )
     parser.add_argument(
         "--price-again",
@@ -215,8 +215,7 @@ def _with_options(grid: Grid, options: argparse.Namespace) -> Grid:
     """The grid with what the options change of it."""
     if options.data is not None:
         grid = replace(grid, data=options.data)
-    # Of what is counted alone, but for plans for an energy: their cells are refused where they were planned
-    # for other hardware.
+    # Of what is counted alone, but for plans for an energy: those of other hardware are refused.
     if options.hardware is not None:
         grid = replace(grid, hardware=completed(options.hardware))
     # Of fine-tuning alone: the dense network is the same for all.

@@ -109,5 +109,5 @@ def _check_text(setting: Setting, value: object) -> None:
         return
     if not isinstance(value, str) or value.split() != [value]:
         raise InputError(
-            f"{setting.name} (={value}) must be a text without spaces, such as {setting.example}"
+            f"{setting.name} (={shown(value)}) must be a text without spaces, such as {setting.example}"
         )
