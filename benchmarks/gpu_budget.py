@@ -213,7 +213,7 @@ class Session:
         grid = self.grids[stage.grid]
         out = self.folder(grid)
         # Before the clock starts: what plans take, minutes once, says nothing of the cells that follow.
-        unplanned = self.make_plans(grid, cells)
+        unplanned = self.make_plans(grid, [cell for cell in cells if self.lacks_plan(grid, cell)])
         # Else each of them would try again, while the GPU waits.
         for name, error in unplanned.items():
             self.failed[grid.name, name] = error

@@ -304,6 +304,12 @@ def test_a_plan_for_an_energy_is_trained_and_kept_to_its_hardware(done, tmp_path
     told = capsys.readouterr().err
     assert f"{cell.name} was planned for hardware default with" in told and "this is sram-32nm with" in told
     assert (out / "cells.csv").read_bytes() == table
+    plan_file = out / "cells" / cell.name / "plan.json"
+    kept = plan_file.read_bytes()
+    plan_file.write_text("{")
+    assert main(elsewhere) == 1  # the cell's error alone, as on any hardware
+    assert str(plan_file) in capsys.readouterr().out
+    plan_file.write_bytes(kept)
     # The hardware of the grid by its name, which leaves less open than the grid does.
     assert main([*words, "--hardware", "default"]) == 0
     shutil.rmtree(out / "cells")

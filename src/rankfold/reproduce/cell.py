@@ -206,7 +206,10 @@ def check_hardware(grid: Grid, out: Path) -> None:
             continue
         if not (folder / run_files.RESULT).exists():
             continue
-        known = Plan.load(folder / run_files.PLAN).machine
+        try:
+            known = Plan.load(folder / run_files.PLAN).machine
+        except InputError:
+            continue  # a damaged folder is an error of its cell, which `finished` tells
         if figures_of(known) != figures_of(wanted):
             raise InputError(
                 f"{folder} was planned for hardware {known.name}, and this is {wanted.name}; give the "
