@@ -255,7 +255,7 @@ class Session:
             try:
                 self._plan(grid, method, bits)
                 self.progress.note(f"{grid.name}: {name}")
-            except Exception as error:
+            except Exception as error:  # of any kind: the caller lists its cells as failed
                 errors |= {cell.name: in_words(error) for cell in same}
                 self.progress.note(f"{grid.name}: {name} failed: {in_words(error)}")
         return errors

@@ -23,12 +23,14 @@ def test_by_hand():
     least = point("planned", 0.915, 400e3, mapping="best")
     far, free = point("planned", 0.909, 300e3), point("patdnn", 0.92, 200e3, steering=IDEAL, entries=4)
     unknown, taught = point("planned", 0.92, None), point("planned", 0.92, 100e3, distil=0.9)
-    (found,) = savings([DENSE, least, far, free, unknown, taught])
-    assert (found.dense, found.least) == (DENSE, least)
-    assert found.share == pytest.approx(0.6)
+    mapped = replace(DENSE, of=replace(DENSE.of, mapping="sdk"), energy=800e3)
+    (found,) = savings([DENSE, mapped, least, far, free, unknown, taught])
+    assert (found.dense, found.mapped, found.least) == (DENSE, mapped, least)
+    assert found.share == pytest.approx(0.6) and found.share_of_mapped == pytest.approx(0.5)
     lines = savings_table([found]).splitlines()
     assert lines[2] == (
-        "| 64x64 | dense, 4 bits | 92.00 % | 1,000.0 | plan, 4 bits (best) | 91.50 % | 400.0 | 60.0 % |"
+        "| 64x64 | dense, 4 bits | 92.00 % | 1,000.0 | 800.0 "
+        "| plan, 4 bits (best) | 91.50 % | 400.0 | 60.0 % | 50.0 % |"
     )
     assert "not simulated" in lines[-1]
     three = replace(found, least=replace(least, seeds=3, spread=0.001))
