@@ -208,12 +208,13 @@ def test_a_network_of_linear_layers_alone():
     )
     only = Network("only", (3, 4, 4), layers)
     plan = uniform_plan(only, ARRAY)
+    assert network_cycles(only, plan).layers == network_cycles(only, plan, linear=True).layers
+    assert network_cycles(only, plan).layers[0].cycles[CostKey.dense("im2col")] == 2
     with pytest.raises(
         InputError,
         match=r"only has no two-dimensional convolution; count its fully connected layers \(linear=True\)",
     ):
-        network_cycles(only, plan)
-    assert network_cycles(only, plan, linear=True).layers[0].cycles[CostKey.dense("im2col")] == 2
+        network_cycles(only, plan, linear=False)
 
 
 def test_activations_of_arrays_with_cells_and_dacs():

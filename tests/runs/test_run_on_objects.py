@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from common.little_network import net
 from rankfold.errors import InputError
@@ -261,3 +262,18 @@ def test_a_run_has_one_name_in_its_result_and_its_plan(data, plan):
     assert named.plan.model == named.network.name == MODEL
     unnamed = prepare(net(), data, traced_without_name, TUNING, RunChoices(device="cpu"))
     assert unnamed.plan.model == unnamed.network.name == "network"
+
+
+def test_a_network_of_fully_connected_layers_alone(data, tmp_path):
+    """They count where there is nothing else, in training, quantisation and what is recorded of both."""
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+    array = ArraySpec(32, 32)
+    short = replace(TUNING, epochs=1)
+    trained = train_network(
+        layers, data, short, out=tmp_path / "dense", name="mlp", array=array, device="cpu"
+    )
+    plan = uniform_plan(traced(layers, data, "mlp"), array, bits=4)
+    found = run(layers, data, plan, short, out=tmp_path / "quantised", device="cpu")
+    # 2 row tiles of 64 inputs, and one array for the second layer.
+    assert trained.planned_cycles == found.planned_cycles == 3
+    assert trained.energy.energy > 0

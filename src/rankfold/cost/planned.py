@@ -154,7 +154,9 @@ def busiest(stage: Mapping, array: ArraySpec) -> int:
 
 
 def counts_linear(network: Network, plan: Plan) -> bool:
-    """Whether the plan makes any fully connected layer low-rank; then all of them count."""
+    """Whether fully connected layers count: the plan makes any of them low-rank, or there are no others."""
+    if not network.convolutions:
+        return True
     shapes = weights(network)
     return any(shapes[layer.name].is_linear and cost_of(layer.kind).counts_linear() for layer in plan.layers)
 
