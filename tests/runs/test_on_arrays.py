@@ -8,6 +8,7 @@ import pytest
 from rankfold.cost.energy import ArrayAccuracy, accuracy_in_words, load_table, network_energy
 from rankfold.machine import Hardware, NonIdealities, hardware_to_json
 from rankfold.mapping import ArraySpec
+from rankfold.models.pretrained import file_digest
 from rankfold.plan import uniform_plan
 from rankfold.runs.on_arrays import energy_with_accuracy
 from rankfold.workload import zoo_network
@@ -22,7 +23,7 @@ def energy():
     return network_energy(network, uniform_plan(network, ARRAY, bits=4), load_table("rram-22nm"))
 
 
-def write(path, hardware, images=500, **others):
+def write(path, hardware, images=500, run="this", **others):
     simulation = {
         "hardware": hardware_to_json(hardware),
         "accuracies": [0.88, 0.92],
@@ -32,7 +33,9 @@ def write(path, hardware, images=500, **others):
         "digital": [],
         **others,
     }
-    content = {"_type": "rankfold.simulation", "_version": 1, "simulation": simulation}
+    (path.parent / "result.json").write_text('{"run": "this"}')
+    identity = {"run": run}
+    content = {"_type": "rankfold.simulation", "_version": 1, "identity": identity, "simulation": simulation}
     path.write_text(json.dumps(content))
 
 
@@ -61,6 +64,25 @@ def test_another_machine_says_nothing(tmp_path, energy, hardware):
     found = energy_with_accuracy(energy, tmp_path)
     assert found.accuracy is None
     assert found.to_json()["accuracy_on_arrays"] == "not simulated"
+
+
+def test_another_run_says_nothing(tmp_path, energy):
+    write(tmp_path / "simulation.json", Hardware(array=ARRAY, adc_bits=5), run="another")
+    assert energy_with_accuracy(energy, tmp_path).accuracy is None
+
+
+def test_a_network_that_was_saved_is_known_by_its_weights(tmp_path, energy):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    run = file_digest(tmp_path / "model.safetensors")
+    write(tmp_path / "simulation.json", Hardware(array=ARRAY, adc_bits=5), run=run)
+    (tmp_path / "result.json").unlink()
+    assert energy_with_accuracy(energy, tmp_path).accuracy == FOUND
+
+
+def test_an_agreement_is_no_accuracy(tmp_path, energy):
+    write(tmp_path / "simulation.json", Hardware(array=ARRAY, adc_bits=5), measured="agreement")
+    found = energy_with_accuracy(energy, tmp_path).accuracy
+    assert accuracy_in_words(found).startswith("90.0% agreement (92.0% where arrays are exact")
 
 
 def test_damaged_and_partial_simulations_say_nothing(tmp_path, energy):

@@ -165,7 +165,7 @@ def _cells(run: Run) -> dict[str, str]:
         kept = result.energy.accuracy_on_arrays
         cells[ON_ARRAYS] = NOT_SIMULATED
         if kept is not None:
-            cells[ON_ARRAYS] = f"{kept.accuracy:.1%}"
+            cells[ON_ARRAYS] = f"{kept.accuracy:.1%}{kept.note}"
     return cells
 
 

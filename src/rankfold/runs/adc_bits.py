@@ -168,7 +168,11 @@ class _Search:
     def accuracy(self) -> ArrayAccuracy:
         """What the network keeps with the ADCs of now."""
         return ArrayAccuracy(
-            accuracy=self._measure(), ideal=self._ideal, images=len(self._split), seed=self._seed
+            accuracy=self._measure(),
+            ideal=self._ideal,
+            images=len(self._split),
+            seed=self._seed,
+            measured=self._chips.loaded.measured,
         )
 
     def _bisect(self, low: int, high: int, give: Callable[[int], None]) -> int | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.calibration.observation import evaluating
+from rankfold.cost.energy import ACCURACY, AGREEMENT
 from rankfold.plan import Plan
 from rankfold.progress import Progress, Silent
 from rankfold.runs.stored import StoredNetwork
@@ -39,6 +40,11 @@ class LoadedRun:
     run: str
     data: ImageData
     device: torch.device
+
+    @property
+    def measured(self) -> str:
+        """What the share of right classes is: that of the labels, or that of the quantised network's."""
+        return ACCURACY if self.data.is_labelled else AGREEMENT
 
     @classmethod
     def load(

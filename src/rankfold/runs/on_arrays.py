@@ -8,13 +8,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from rankfold.cost.energy import ArrayAccuracy, NetworkEnergy
+from rankfold.cost.energy import ACCURACY, ArrayAccuracy, NetworkEnergy
 from rankfold.documents import read_json
 from rankfold.errors import InputError
 from rankfold.machine.description import from_json as hardware_from_json
 from rankfold.machine.nonideal import NonIdealities
+from rankfold.models.pretrained import file_digest
+from rankfold.records.claim import IDENTITY
 from rankfold.records.typed import is_typed
 from rankfold.runs.energy_record import machine_of
+from rankfold.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from rankfold.runs.result import Result
@@ -35,7 +38,7 @@ def simulated_accuracy(folder: str | Path, machine: Mapping[str, Any]) -> ArrayA
     """
     best: ArrayAccuracy | None = None
     for path in sorted(Path(folder).glob(PATTERN)):
-        found = _read(path, machine)
+        found = _read(path, machine, RunFolder(Path(folder), ""))
         if found is not None and (best is None or found.images > best.images):
             best = found
     return best
@@ -56,11 +59,18 @@ def with_accuracy(result: Result, folder: str | Path) -> Result:
     return replace(result, energy=replace(energy, accuracy_on_arrays=found))
 
 
-def _read(path: Path, machine: Mapping[str, Any]) -> ArrayAccuracy | None:
-    """The accuracy in one file; None: it is of other arrays, or no finished simulation."""
+def _run_in(folder: RunFolder) -> str:
+    """What simulations know the network in a folder by, as `StoredNetwork.run` is."""
+    if folder.result.is_file():
+        return str(read_json(folder.result)["run"])
+    return file_digest(folder.weights)
+
+
+def _read(path: Path, machine: Mapping[str, Any], folder: RunFolder) -> ArrayAccuracy | None:
+    """The accuracy in one file; None: it is of other arrays or of another run, or no finished simulation."""
     try:
         content = read_json(path)
-        if not is_typed(content, TYPE, VERSION):
+        if not is_typed(content, TYPE, VERSION) or content[IDENTITY]["run"] != _run_in(folder):
             return None
         simulation = content["simulation"]
         hardware = hardware_from_json(simulation["hardware"], str(path))
@@ -73,6 +83,7 @@ def _read(path: Path, machine: Mapping[str, Any]) -> ArrayAccuracy | None:
             ideal=float(simulation["ideal"]),
             images=int(simulation["images"]),
             seed=int(simulation["seed"]),
+            measured=str(simulation.get("measured", ACCURACY)),
         )
     except (InputError, KeyError, TypeError, ValueError):
         # Begun, or edited: it says nothing yet.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from rankfold.cost.energy import ACCURACY
 from rankfold.errors import InputError
 from rankfold.machine import NonIdealities
 from rankfold.progress import Progress
@@ -67,6 +68,8 @@ class Point:
         chips: how many.
         images: test images.
         hardware: the name of what it was simulated on, but for what varies.
+        measured: what `ideal` and `mean` are; of images without labels `agreement`, with the quantised
+            network.
     """
 
     run: str
@@ -78,6 +81,7 @@ class Point:
     chips: int
     images: int
     hardware: str
+    measured: str = ACCURACY
 
     @classmethod
     def of(cls, run: str, varied: str, value: float, simulation: Simulation) -> Point:
@@ -92,6 +96,7 @@ class Point:
             chips=len(simulation.accuracies),
             images=simulation.images,
             hardware=simulation.hardware.name,
+            measured=simulation.measured,
         )
 
 
@@ -129,7 +134,7 @@ def measure_robustness(
     points: list[Point] = []
     for label, folder in runs.items():
         # Once a run: its network and data serve all values.
-        loaded = LoadedRun.load(folder, data, device, trust_code=trust_code)
+        loaded = LoadedRun.load(folder, data, device, trust_code=trust_code, progress=progress)
         base = options.on(loaded.plan).non_idealities
         for variation in variations:
             for value, chosen in zip(variation.values, variation.apply(base), strict=True):

@@ -86,7 +86,7 @@ def simulate_run(
         seed=wanted.seed,
         device=device_name(loaded.device),
         version=__version__,
-        measured="accuracy" if loaded.data.is_labelled else "agreement",
+        measured=loaded.measured,
     )
     # The parts stay beside the result, so that more chips can be added later.
     file.save(simulation=result.to_json())

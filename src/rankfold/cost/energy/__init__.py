@@ -3,10 +3,13 @@ components.
 """
 
 from rankfold.cost.energy.accuracy import (
+    ACCURACY,
+    AGREEMENT,
     NOT_SIMULATED,
     ArrayAccuracy,
     accuracy_in_words,
     accuracy_to_json,
+    note_of,
     simulation_options,
 )
 from rankfold.cost.energy.activity import STEERING, StageActivity, stage_activity
@@ -43,6 +46,8 @@ from rankfold.cost.energy.zigzag import zigzag_table
 from rankfold.cost.planned import BITS
 
 __all__ = [
+    "ACCURACY",
+    "AGREEMENT",
     "BITS",
     "DEFAULT_TABLE",
     "NOT_SIMULATED",
@@ -80,6 +85,7 @@ __all__ = [
     "load_table",
     "macro_energy",
     "network_energy",
+    "note_of",
     "on_arrays",
     "precise_plan",
     "priced_chip",

@@ -9,6 +9,8 @@ from typing import Any
 from rankfold.mapping import ArraySpec
 
 NOT_SIMULATED = "not simulated"
+ACCURACY = "accuracy"
+AGREEMENT = "agreement"  # with the quantised network, of images without labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +22,19 @@ class ArrayAccuracy:
         ideal: of the same network on the same images where arrays are exact, 0 to 1.
         images: test images.
         seed: under which they were drawn.
+        measured: what these shares are; of images without labels `agreement`, with the quantised network.
     """
 
     accuracy: float
     ideal: float
     images: int
     seed: int
+    measured: str = ACCURACY
+
+    @property
+    def note(self) -> str:
+        """What stands behind the share, see `note_of`."""
+        return note_of(self.measured)
 
     @property
     def drop(self) -> float:
@@ -33,10 +42,10 @@ class ArrayAccuracy:
         return self.ideal - self.accuracy
 
     def describe(self) -> str:
-        """The accuracy, and of what it is."""
+        """The share, and of what it is."""
         return (
-            f"{self.accuracy:.1%} ({self.ideal:.1%} where arrays are exact; {self.images:,} test images, "
-            f"seed {self.seed})"
+            f"{self.accuracy:.1%}{self.note} ({self.ideal:.1%} where arrays are exact; "
+            f"{self.images:,} test images, seed {self.seed})"
         )
 
     @classmethod
@@ -45,6 +54,13 @@ class ArrayAccuracy:
         if content is None:
             return None
         return cls(**content)
+
+
+def note_of(measured: str) -> str:
+    """What stands behind a share that is no accuracy; nothing behind one."""
+    if measured == ACCURACY:
+        return ""
+    return f" {measured}"
 
 
 def accuracy_in_words(found: ArrayAccuracy | None) -> str:

@@ -68,6 +68,7 @@ def robustness_chart(points: Sequence[Point]) -> Chart:
         raise InputError("a chart of robustness needs at least one point")
     varied = list(dict.fromkeys(point.varied for point in points))
     runs = list(dict.fromkeys(point.run for point in points))
+    measured = " or ".join(dict.fromkeys(point.measured for point in points))
 
     def draw(figure: Figure) -> None:
         panels = _panels(figure, len(varied))
@@ -75,7 +76,7 @@ def robustness_chart(points: Sequence[Point]) -> Chart:
             _draw_panel(axes, name, points, runs)
         # The first panel has the title of all, and the legend, as all have the same lines.
         first = panels[0]
-        first.set_title("accuracy on arrays, %", loc="left", fontsize=SIZE, color=SOFT)
+        first.set_title(f"{measured} on arrays, %", loc="left", fontsize=SIZE, color=SOFT)
         handles, labels = first.get_legend_handles_labels()
         figure.legend(
             handles,
@@ -87,7 +88,7 @@ def robustness_chart(points: Sequence[Point]) -> Chart:
         )
 
     told = "; ".join(_told(point) for point in points)
-    drawn = svg("robustness", f"Accuracy on arrays. {told}", HEIGHT, draw)
+    drawn = svg("robustness", f"{measured.capitalize()} on arrays. {told}", HEIGHT, draw)
     rows = []
     for point in points:
         spread = DASH

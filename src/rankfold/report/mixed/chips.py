@@ -101,7 +101,7 @@ def chip_row(result: ChipResult) -> Row:
     content = result.content
     on_arrays = NOT_SIMULATED
     if result.accuracy is not None:
-        on_arrays = percent(result.accuracy.accuracy, 1)
+        on_arrays = percent(result.accuracy.accuracy, 1) + result.accuracy.note
     return Row(
         name=result.label,
         sort="chip",
@@ -119,7 +119,8 @@ def _cards(result: ChipResult) -> list[Card]:
     on_arrays = Card(NOT_SIMULATED, "accuracy on these arrays", "rankfold simulate does")
     if result.accuracy is not None:
         exact = f"{result.accuracy.ideal:.1%} where arrays are exact"
-        on_arrays = Card(percent(result.accuracy.accuracy, 1), "accuracy on these arrays", exact)
+        what = f"{result.accuracy.measured} on these arrays"
+        on_arrays = Card(percent(result.accuracy.accuracy, 1), what, exact)
     rate = f"{content['images_per_second']:,.0f} images/s"
     return [
         Card(f"{content['interval_us']:,.2f}{GAP}µs", "between two images", rate),

@@ -34,5 +34,5 @@ def run_row(run: Run) -> Row:
             "on_arrays": NOT_SIMULATED,
         }
         if energy.accuracy_on_arrays is not None:
-            row["on_arrays"] = percent(energy.accuracy_on_arrays.accuracy, 1)
+            row["on_arrays"] = percent(energy.accuracy_on_arrays.accuracy, 1) + energy.accuracy_on_arrays.note
     return Row(name=run.label, sort="run", network=result.model, arrays=size(result.array), **row)

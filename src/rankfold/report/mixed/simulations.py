@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from rankfold.cost.energy import ACCURACY, note_of
 from rankfold.documents import in_schema
 from rankfold.errors import InputError
 from rankfold.records.schema import schema_validator
@@ -124,6 +125,7 @@ def _point(row: Mapping[str, str]) -> Point:
         chips=int(row["chips"]),
         images=int(row["images"]),
         hardware=row["hardware"],
+        measured=row.get("measured", ACCURACY),
     )
 
 
@@ -149,19 +151,20 @@ def simulation_section(result: SimulationResult) -> Section:
 def simulation_row(result: SimulationResult) -> Row:
     """A simulation in the table on top."""
     content = result.content
+    note = note_of(content["measured"])
     return Row(
         name=result.label,
         sort="simulation",
         arrays=content["array"].partition(",")[0],
-        accuracy=percent(content["ideal"], 1),
-        on_arrays=percent(result.mean, 1),
+        accuracy=percent(content["ideal"], 1) + note,
+        on_arrays=percent(result.mean, 1) + note,
     )
 
 
 def sweep_section(sweep: Sweep) -> Section:
     """Accuracy against what arrays fall short in, of several runs."""
     varied = ", ".join(dict.fromkeys(WORDS[point.varied] for point in sweep.points))
-    charts = [("Accuracy on arrays", robustness_chart(sweep.points))]
+    charts = [("On worse arrays", robustness_chart(sweep.points))]
     return Section(f"{sweep.label}: worse and worse arrays", f"What varies: {varied}.", charts=charts)
 
 
@@ -171,9 +174,10 @@ def sweep_rows(sweep: Sweep) -> list[Row]:
     for run in dict.fromkeys(point.run for point in sweep.points):
         own = [point for point in sweep.points if point.run == run]
         means = sorted(point.mean for point in own)
-        kept = f"{percent(means[0], 1)} to {percent(means[-1], 1)}"
+        note = note_of(own[0].measured)
+        kept = f"{percent(means[0], 1)} to {percent(means[-1], 1)}{note}"
         name = f"{sweep.label}, {run}"
-        rows.append(Row(name=name, sort="sweep", accuracy=percent(own[0].ideal, 1), on_arrays=kept))
+        rows.append(Row(name=name, sort="sweep", accuracy=percent(own[0].ideal, 1) + note, on_arrays=kept))
     return rows
 
 

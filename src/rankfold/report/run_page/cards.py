@@ -133,14 +133,13 @@ def _energy_cards(result: Result) -> list[Card]:
 
 
 def _on_arrays_card(found: ArrayAccuracy | None) -> Card:
-    what = "test accuracy on these arrays"
     if found is None:
         # Here, not above: it brings NumPy, which `import rankfold.report` does without.
         from rankfold.cost.energy import NOT_SIMULATED
 
-        return Card(NOT_SIMULATED, what, "rankfold simulate does it")
+        return Card(NOT_SIMULATED, "test accuracy on these arrays", "rankfold simulate does it")
     tested = f"{percent(found.ideal, 1)} on exact arrays; {count(found.images)} images"
-    return Card(percent(found.accuracy, 1), what, tested)
+    return Card(percent(found.accuracy, 1), f"test {found.measured} on these arrays", tested)
 
 
 def _size_cards(result: Result) -> list[Card]:

@@ -72,4 +72,4 @@ def _kept(energy: EnergyRecord) -> str:
 
     if energy.accuracy_on_arrays is None:
         return NOT_SIMULATED
-    return percent(energy.accuracy_on_arrays.accuracy, 1)
+    return percent(energy.accuracy_on_arrays.accuracy, 1) + energy.accuracy_on_arrays.note
