@@ -7,6 +7,7 @@ import pytest
 
 from rankfold.cost import network_cycles
 from rankfold.errors import InputError
+from rankfold.machine import hardware_text, load_hardware
 from rankfold.plan import LowRank, Pairs, Pairs2024, Quantise, SharedSupport, WindowLowRank, Windows
 from rankfold.plan.methods import settings
 from rankfold.plan.uniform import uniform_plan
@@ -206,7 +207,14 @@ def test_a_grid_of_ones_own(tmp_path, monkeypatch):
     ]
     assert grid.recipe_of(replace(grid.cells[0], seed=7)).seed == 7
     assert grid.cells[0].setting() == LowRank(rank="1/8", groups=1, force=True)
-    assert grid.command == "rankfold reproduce mine"
+    assert grid.command == f"rankfold reproduce {path}"
+
+
+def test_a_grid_names_hardware_that_lies_beside_it(tmp_path):
+    (tmp_path / "own.yaml").write_text(hardware_text("rram-22nm"))
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD + "hardware: own.yaml\n")
+    assert load_grid(str(path)).hardware.array == load_hardware("rram-22nm").array
 
 
 def test_cells_with_and_without_distillation(tmp_path):
@@ -236,7 +244,11 @@ def test_cells_with_and_without_distillation(tmp_path):
             r"rank \(=1/8\) does not go with method quantise|groups \(=1\) does not go",
         ),
         (('rank: ["1/8", 2], ', ""), "method low-rank needs rank, such as 1/8"),
-        (("groups: [1, 4]", "groups: [1, 1]"), "has cell low-rank-g1-r1_8-b4-s0 twice; keep one"),
+        (
+            ("bits: [4, null]", "bits: [4], distil: [0, 0.0]"),
+            "cell low-rank-g1-r1_8-d0.0-b4-s0 is there twice",
+        ),
+        (("groups: [1, 4]", "groups: [1, 1]"), "cell low-rank-g1-r1_8-b4-s0 is there twice; keep one"),
         (
             ("bits: [4, null]", "bits: [4], distil: [2]"),
             "at methods/0/distil/0: 2 is greater than the maximum of 1",

@@ -206,6 +206,10 @@ def test_the_table_is_read_as_it_was_written(tmp_path):
     )
     write_table(tmp_path / "cells.csv", rows)
     assert read_table(tmp_path / "cells.csv") == rows
+    cut = (tmp_path / "cells.csv").read_text().rpartition(",")[0]  # the hardware of the last row
+    (tmp_path / "cut.csv").write_text(cut)
+    with pytest.raises(InputError, match="a row is cut off before column"):
+        read_table(tmp_path / "cut.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="is not a table of cells"):
         read_table(tmp_path / "other.csv")

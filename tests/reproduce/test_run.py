@@ -37,7 +37,10 @@ SMOKE = load_grid("smoke")
 def finished(tmp_path_factory, few_digits):
     """The folder of `rankfold reproduce smoke`."""
     out = tmp_path_factory.mktemp("reproduce") / "smoke"
-    assert main(["reproduce", "smoke", "--out", str(out), "--threads", "1"]) == 0
+    words = ["reproduce", "smoke", "--out", str(out), "--threads", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["rankfold", *words])  # what the record of a run says
+        assert main(words) == 0
     return out
 
 
@@ -68,7 +71,7 @@ def test_all_cells_are_trained_once_and_mapped_for_every_array(finished):
             row.cycles for row in own if (row.array, row.mapping, row.steering) == ("32x32", "sdk", "ideal")
         ]
         assert steered == ([result.cycles["ideal-sdk"]] if prefix == "pruned-" else [])
-        assert result.command == "rankfold reproduce smoke"
+        assert result.command == f"rankfold reproduce smoke --out {finished} --threads 1"
     text = (finished / "tables.md").read_text()
     assert "8 of 8 cells of the grid `smoke`, 1 epoch of fine-tuning, 1 to 2 seeds a point" in text
     assert (
@@ -217,6 +220,24 @@ def test_tables_and_figure_are_drawn_anew_from_the_table_alone(finished, tmp_pat
     assert str(out / "cells.csv") in capsys.readouterr().err
 
 
+def test_a_mistyped_source_of_data_is_told_of_and_not_recorded(finished, tmp_path, capsys):
+    out = tmp_path / "smoke"
+    shutil.copytree(finished, out)
+    arguments = [
+        "reproduce",
+        "smoke",
+        "--out",
+        str(out),
+        "--time-limit",
+        "0",
+        "--data",
+        str(tmp_path / "typo"),
+    ]
+    assert main(arguments) == 0
+    assert "what is done is taken as it is, on whatever data that was: data folder" in capsys.readouterr().err
+    assert json.loads((out / "grid.json").read_text())["data"] == "digits"
+
+
 def test_a_failed_cell_is_listed_and_the_others_go_on(finished, tmp_path, capsys):
     """One cell's folder holds another run, one is not begun: the rest is written, the exit code says it."""
     out = tmp_path / "copy"
@@ -309,8 +330,9 @@ def test_wrong_arguments(arguments, message, tmp_path, capsys):
 def test_times():
     texts = ("0", "45", "45s", "90m", "2h", "1h30m5s")
     assert [time_limit(text) for text in texts] == [0, 45, 45, 5400, 7200, 5405]
-    with pytest.raises(InputError):
-        time_limit("1d")
+    for wrong in ("1d", "1h30", "2m5", ""):  # 1h30 may be meant for minutes
+        with pytest.raises(InputError, match="must be hours, minutes and seconds"):
+            time_limit(wrong)
     with pytest.raises(InputError, match=r"cores \(=0\) must be 1 or more"):
         RayRunner("local", cores=0)
 
@@ -350,6 +372,12 @@ def test_a_local_cluster_is_one_of_its_own_without_a_dashboard(monkeypatch):
         (None, False),
         ("auto", None),
     ]
+
+
+def test_a_gpu_holds_as_many_tasks_as_have_their_share_of_it():
+    machine = {"CPU": 16.0, "GPU": 1.0}
+    shares = (0.1, 0.2, 0.3, 0.5, 1.0)
+    assert [RayRunner("auto", gpus=share)._slots_of(machine) for share in shares] == [10, 5, 3, 2, 1]
 
 
 def test_a_cluster_whose_machines_are_too_small_is_told_of(tmp_path, monkeypatch):

@@ -159,9 +159,7 @@ def _of_hardware(place: str, early: int) -> Field:
 
 def _read_hardware(entry: Any, folder: Path | None) -> Any:
     name = _checked(entry, HARDWARE, strict_validator({"type": "string", "minLength": 1}))
-    if folder is not None and (folder / name).is_file():
-        return load_hardware(folder / name)
-    return load_hardware(name)
+    return load_hardware(name, folder)
 
 
 def _read_technology(entry: Any) -> str:

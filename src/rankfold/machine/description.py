@@ -43,23 +43,26 @@ def hardware_names() -> tuple[str, ...]:
 
 
 @takes(name=PATH)
-def load_hardware(name: str | Path) -> Hardware:
+def load_hardware(name: str | Path, folder: Path | None = None) -> Hardware:
     """Hardware by the name of a description of the package, or from a YAML file.
 
     Args:
         name: one of `hardware_names()`, or the path of a file that ends in .yaml, .yml or .json.
+        folder: that of the file that names the hardware, where the path may begin; None: here.
 
     Raises:
         InputError: there is none of that name, the file cannot be read, or it does not follow the schema;
             the message names the place.
     """
+    if folder is not None and (folder / name).is_file():
+        return load_hardware(folder / name)
     if str(name) == DEFAULT_HARDWARE.name:
         return DEFAULT_HARDWARE
     text = hardware_text(name)
-    folder = None
+    own_folder = None
     if str(name) not in hardware_names():
-        folder = Path(name).parent
-    return from_json(parse_yaml(text, str(name)), str(name), folder)
+        own_folder = Path(name).parent
+    return from_json(parse_yaml(text, str(name)), str(name), own_folder)
 
 
 def find_hardware(hardware: Hardware | str | Path) -> Hardware:

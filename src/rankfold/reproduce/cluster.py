@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,8 @@ class RayRunner(OnRay):
     def _slots_of(self, machine: Mapping[str, float]) -> int:
         slots = int(machine.get("CPU", 0) // self.cores)
         if self.gpus:
-            slots = min(slots, int(machine.get("GPU", 0) // self.gpus))
+            # Ten tasks of a tenth fit one GPU, though 1 // 0.1 is 9.
+            slots = min(slots, math.floor(machine.get("GPU", 0) / self.gpus + 1e-9))
         return slots
 
     def _too_small(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
+from rankfold.errors import InputError
 from rankfold.plan import (
     METHODS,
     ChannelPruning,
@@ -191,6 +192,8 @@ def _drawn(points: Sequence[Point]) -> tuple[list[Series], list[Point]]:
             if series.holds(point):
                 used.add(series)
                 drawn.append(point)
+    if not drawn:
+        raise InputError("none of these networks is of a method and mapping that the figure shows")
     return [series for series in known if series in used], drawn
 
 

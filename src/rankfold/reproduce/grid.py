@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cache
 from itertools import product
@@ -121,6 +122,7 @@ class Grid:
         recipe: of fine-tuning; its seed is each cell's.
         baseline_recipe: of the dense network, where no weights for it are shipped.
         cells: the most important first; all settings of one seed before the next seed.
+        command: what runs it, for the record of each cell.
         hardware: what energy is counted for, at the size of each of `arrays`; and what plans with a budget of
             energy are made for, at that of `array`.
     """
@@ -133,12 +135,8 @@ class Grid:
     recipe: Recipe
     baseline_recipe: Recipe
     cells: tuple[Cell, ...]
+    command: str
     hardware: Hardware = DEFAULT_HARDWARE
-
-    @property
-    def command(self) -> str:
-        """The command that runs it."""
-        return f"rankfold reproduce {self.name}"
 
     def recipe_of(self, cell: Cell) -> Recipe:
         """The recipe of fine-tuning under the cell's seed."""
@@ -154,6 +152,7 @@ def load_grid(name: str) -> Grid:
     known = grid_names()
     path = Path(name)
     where = f"grid {name}"
+    folder = None  # where files lie that the grid names
     if name in known:
         text = _grids().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     elif path.suffix in (".yaml", ".yml"):
@@ -161,9 +160,15 @@ def load_grid(name: str) -> Grid:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{where} cannot be read: {error}") from None
+        folder = path.parent
     else:
         raise InputError(f"unknown {where}; known are {', '.join(known)}, or give a .yaml file")
-    return _grid(path.stem, parse_yaml(text, where), where)
+    content = parse_yaml(text, where)
+    in_schema(content, _validator(tuple(METHODS.values())), f"{where} is not valid")
+    try:
+        return _grid(path.stem, content, shlex.join(["rankfold", "reproduce", name]), folder)
+    except InputError as error:
+        raise InputError(f"{where} is not valid: {error}") from None
 
 
 def grid_names() -> tuple[str, ...]:
@@ -179,31 +184,42 @@ def _grids() -> Path:
     return package_data("rankfold.reproduce") / "grids"
 
 
-def _grid(name: str, content: Any, where: str) -> Grid:
-    in_schema(content, _validator(tuple(METHODS.values())), f"{where} is not valid")
+def _grid(name: str, content: Any, command: str, folder: Path | None) -> Grid:
+    """The grid that a file of the schema describes.
+
+    Raises:
+        InputError: what it says does not go together.
+    """
     cells = _cells(content)
-    # The name is the cell's folder: two of one name would take turns in it.
-    names = set()
+    _check_distinct(cells)
     for cell in cells:
-        if cell.name in names:
-            raise InputError(f"{where} has cell {cell.name} twice; keep one")
-        names.add(cell.name)
-    try:
-        for cell in cells:
-            _check_setting(cell)
-        return Grid(
-            name=name,
-            model=content["model"],
-            data=content["data"],
-            array=ArraySpec.parse(content["array"]),
-            arrays=tuple(ArraySpec.parse(text) for text in content["arrays"]),
-            recipe=Recipe(**content["recipe"]),
-            baseline_recipe=Recipe(**content["baseline_recipe"]),
-            cells=cells,
-            hardware=load_hardware(content.get("hardware", DEFAULT_HARDWARE.name)),
-        )
-    except InputError as error:
-        raise InputError(f"{where} is not valid: {error}") from None
+        _check_setting(cell)
+    return Grid(
+        name=name,
+        model=content["model"],
+        data=content["data"],
+        array=ArraySpec.parse(content["array"]),
+        arrays=tuple(ArraySpec.parse(text) for text in content["arrays"]),
+        recipe=Recipe(**content["recipe"]),
+        baseline_recipe=Recipe(**content["baseline_recipe"]),
+        cells=cells,
+        command=command,
+        hardware=load_hardware(content.get("hardware", DEFAULT_HARDWARE.name), folder),
+    )
+
+
+def _check_distinct(cells: Sequence[Cell]) -> None:
+    """Refuse two cells that are one: of one name they would take turns in its folder, and two trainings of
+    one seed, such as with a weight of 0 and of 0.0, would count as two seeds.
+
+    Raises:
+        InputError: there are two such cells.
+    """
+    known: set[Cell | str] = set()
+    for cell in cells:
+        if cell in known or cell.name in known:
+            raise InputError(f"cell {cell.name} is there twice; keep one")
+        known.update((cell, cell.name))
 
 
 def _check_setting(cell: Cell) -> None:

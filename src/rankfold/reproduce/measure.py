@@ -13,7 +13,7 @@ from rankfold.cost.energy import ComponentTable, hardware_table, network_energy
 from rankfold.cost.keys import DENSE_FAMILY
 from rankfold.cost.published import has_published_cycles
 from rankfold.documents import in_schema, read_json
-from rankfold.errors import InputError
+from rankfold.errors import InputError, NarrowArrayError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_to_json
 from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.models.load import load_model
@@ -164,6 +164,11 @@ def measure(
 
 def _row(cell: Cell, result: Result, array: ArraySpec, key: CostKey, costs: Sequence[Any]) -> Measurement:
     cycles, conversions, energy = costs
+    measured = result.accuracy
+    if measured.baseline is None or measured.decomposed is None:
+        raise InputError(
+            f"the run of cell {cell.name} has no accuracy before training; it is not one of a grid"
+        )
     return Measurement(
         cell=cell.name,
         method=cell.method,
@@ -175,9 +180,9 @@ def _row(cell: Cell, result: Result, array: ArraySpec, key: CostKey, costs: Sequ
         bits=cell.bits,
         seed=cell.seed,
         epochs=result.recipe["epochs"],
-        baseline=result.accuracy.baseline or 0.0,
-        before=result.accuracy.decomposed or 0.0,
-        accuracy=result.accuracy.final,
+        baseline=measured.baseline,
+        before=measured.decomposed,
+        accuracy=measured.final,
         parameters=result.parameters_after,
         array=str(array),
         mapping=key.mapping,
@@ -286,7 +291,7 @@ def _energy(network: Network, plan: Plan, masks: Masks, table: ComponentTable, k
     laid_out = replace(plan, layers=layers)
     try:
         priced = network_energy(network, laid_out, table, masks)
-    except InputError:
+    except NarrowArrayError:
         return None  # an array whose rows hold no weight
     return round(priced.energy, 1)  # the figures of components have two or three digits
 
@@ -351,19 +356,22 @@ def read_table(path: Path) -> tuple[Measurement, ...]:
         raise InputError(f"{path} is not a table of cells: {error}") from error
 
 
-def _measurement(row: Mapping[str, str]) -> Measurement:
+def _measurement(row: Mapping[str, str | None]) -> Measurement:
     others = []
     # In the order in which cells have them, whatever that of the columns.
     known = {name: setting for name, setting in settings().items() if name not in COLUMNS}
     for name, setting in known.items():
-        if row.get(name):
-            others.append((name, setting.in_grids(row[name])))
+        text = row.get(name)
+        if text:
+            others.append((name, setting.in_grids(text)))
     # One that no registered method has is refused as an unknown column is.
     own = {name: _value(name, text) for name, text in row.items() if name not in known}
     return Measurement(**own, others=tuple(others))
 
 
-def _value(name: str, text: str) -> Any:
+def _value(name: str, text: str | None) -> Any:
+    if text is None:
+        raise ValueError(f"a row is cut off before column {name}")
     # Elsewhere an empty cell is an error, which the conversion raises.
     if text == "" and name in MAY_BE_EMPTY:
         return None

@@ -32,7 +32,7 @@ from rankfold.reproduce.grid import Cell, Grid
 from rankfold.reproduce.measure import Costs, Measurement, costs_on, steering_of
 from rankfold.reproduce.planned import plan_path
 from rankfold.reproduce.recorded import recorded_outcomes
-from rankfold.reproduce.run import MARKER, TYPE, VERSION
+from rankfold.reproduce.run import BASELINE, MARKER, TYPE, VERSION
 from rankfold.runs.record import versions
 from rankfold.runs.state import traced
 from rankfold.surgery.by_weights import compress_by_weights_
@@ -87,7 +87,7 @@ def _dense(grid: Grid, out: Path) -> _Dense:
         grid.model, len(data.classes), data.input_size[0], grid.baseline_recipe.seed, image=data.input_size
     )
     network = traced(model, data, grid.model)
-    path = out / "baseline" / run_files.WEIGHTS
+    path = out / BASELINE / run_files.WEIGHTS
     found = shipped_baseline(grid.model, data.classes, data.input_size)
     if found is not None:
         path = found.weights

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rankfold import run_files
+from rankfold.documents import read_json
 from rankfold.errors import InputError
 from rankfold.machine import hardware_to_json
 from rankfold.models.load import load_model
@@ -95,7 +96,7 @@ def reproduce(
     check_hardware(grid, out)
     # Before any cell: the results of two grids in one folder could not be told apart.
     claim(grid, out, device)
-    data = _digest(grid.data)
+    data = _digest(grid.data, progress)
     outcomes = {cell: finished(grid, cell, out, data) for cell in grid.cells}
     waiting = []
     for cell, outcome in outcomes.items():
@@ -119,11 +120,12 @@ def reproduce(
     return tuple(outcomes.values())
 
 
-def _digest(source: str) -> str | None:
-    """That of the data; None: they are not there any more, and runs on them are counted without."""
+def _digest(source: str, progress: Progress) -> str | None:
+    """That of the data; None: they are not there any more, and it is told that runs on them count without."""
     try:
         return load_images(source).digest
-    except InputError:
+    except InputError as error:
+        progress.note(f"what is done is taken as it is, on whatever data that was: {error}")
         return None
 
 
@@ -165,7 +167,7 @@ def claim(grid: Grid, out: Path, device: str) -> None:
     # Written again each time: cells, arrays and data may be more than they were.
     record = {
         **identity,
-        "data": grid.data,
+        "data": _data_of(grid, out / MARKER),
         "arrays": [str(array) for array in grid.arrays],
         "hardware": hardware_to_json(grid.hardware),
         "cells": [cell.name for cell in grid.cells],
@@ -173,6 +175,15 @@ def claim(grid: Grid, out: Path, device: str) -> None:
         "versions": versions(),
     }
     write_typed(out / MARKER, TYPE, VERSION, record)
+
+
+def _data_of(grid: Grid, marker: Path) -> str:
+    """The source of the data, for the record: what the folder has, where there are none of that name."""
+    try:
+        check_source(grid.data, None)
+    except InputError:
+        return str(read_json(marker).get("data", grid.data))
+    return grid.data
 
 
 def has_dense_network(grid: Grid, out: Path) -> bool:

@@ -195,13 +195,16 @@ def time_limit(text: str) -> float:
     Raises:
         InputError: anything else.
     """
-    match = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s?)?", text.strip().lower())
+    given = text.strip().lower()
+    # A number without a letter counts seconds, where it stands alone: 1h30 may be meant for minutes.
+    if re.fullmatch(r"\d{1,6}", given):
+        return float(given)
+    match = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", given)
     # The pattern takes an empty text too, of which every part is missing.
-    if not text.strip() or match is None:
+    if not given or match is None:
         raise InputError(f"time (={text}) must be hours, minutes and seconds such as 2h, 1h30m or 45s, or 0")
-    # A number without a letter at the end counts seconds.
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return 3600.0 * hours + 60.0 * minutes + seconds
+    hours, minutes, seconds_left = (int(part or 0) for part in match.groups())
+    return 3600.0 * hours + 60.0 * minutes + seconds_left
 
 
 def _number(text: str, what: str, rule: str) -> float:

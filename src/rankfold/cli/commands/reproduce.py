@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankfold.cli.arguments.old_names import also_called
-from rankfold.cli.arguments.process import prepare_process
+from rankfold.cli.arguments.process import command_line, prepare_process
 from rankfold.cli.arguments.values import checked, flag, given, refuse_given, time_limit
 from rankfold.cost.energy import completed
 from rankfold.errors import InputError, UnwantedArgumentError
@@ -212,7 +212,8 @@ def _check_compiler(device: str) -> None:
 
 
 def _with_options(grid: Grid, options: argparse.Namespace) -> Grid:
-    """The grid with what the options change of it."""
+    """The grid with what the options change of it, and the command that was typed for its record."""
+    grid = replace(grid, command=command_line(options))
     if options.data is not None:
         grid = replace(grid, data=options.data)
     # Of what is counted alone, but for plans for an energy: those of other hardware are refused.
