@@ -77,16 +77,13 @@ def _written(target: Path, finish: Callable[[Path, Path], None]) -> Iterator[Pat
             remove_strays(target.parent, target.name)
         temporary, lock = new_temporary(target.parent, target.name)
     except OSError as error:
-        raise InputError(
-            f"cannot write {target}: {error.strerror}; choose a folder that you may write to"
-        ) from error
+        remedy = "choose a folder that you may write to"
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            remedy = f"{error.filename} is a file; choose another folder"
+        raise InputError(f"cannot write {target}: {error.strerror}; {remedy}") from error
     try:
         yield temporary
         _flush(temporary)
-        # mkstemp makes private files; a result is as readable as any file the user creates.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         finish(temporary, target)
     except OSError as error:
         raise _unwritable(target, error) from error
@@ -198,9 +195,10 @@ def check_vacant(folder: Path) -> None:
 
 
 def _unwritable(target: Path, error: OSError) -> InputError:
-    return InputError(
-        f"cannot write {target}: {error.strerror or error}; free some space or choose another folder"
-    )
+    remedy = "free some space or choose another folder"
+    if target.is_dir():
+        remedy = "it is a folder; give the name of a file"
+    return InputError(f"cannot write {target}: {error.strerror or error}; {remedy}")
 
 
 def _flush(file: Path) -> None:

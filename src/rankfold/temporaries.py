@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -78,14 +78,19 @@ def names_in(folder: Path) -> set[str]:
 def new_temporary(folder: Path, target: str) -> tuple[Path, int | None]:
     """A new temporary file and the handle that keeps it locked; None where there are no locks."""
     while True:
-        handle, name = tempfile.mkstemp(prefix=f".{target}.", suffix=".tmp", dir=folder)
+        path = folder / f".{target}.{secrets.token_hex(4)}.tmp"
+        try:
+            # As readable as any file that the user creates: the system takes the umask off.
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            continue
         try:
             lock(handle, wait=True)
         except OSError:
             os.close(handle)
-            return Path(name), None
-        if Path(name).exists():
-            return Path(name), handle
+            return path, None
+        if path.exists():
+            return path, handle
         os.close(handle)  # it was taken for left over before it was locked
 
 

@@ -47,6 +47,10 @@ def test_units_are_read(tmp_path: Path) -> None:
 
 WRONG = [
     (lambda c: c["buffer"].update(size={"value": 1, "unit": "Kib"}), r"buffer/size: unit \(=Kib\).*KiB"),
+    (
+        lambda c: c["buffer"].update(size={"value": 1e308, "unit": "KiB"}),
+        r"size \(=1e\+308\) must be a finite",
+    ),
     (lambda c: c["buffer"].update(energy=-1), r"buffer/energy \(=-1\) must be at least 0"),
     (
         lambda c: c["cells"].update(write_time={"value": 1, "unit": "h"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +87,8 @@ def figure_at(place: str, entry: Any) -> float:
         value = entry[VALUE]
         factor = _factor(place, entry.get(UNIT, next(iter(figure.units))))
     scaled = float(value) * factor
+    if not math.isfinite(scaled):
+        raise InputError(f"{place} (={value}) must be a finite number")
     if scaled < 0 or (scaled == 0 and not figure.may_be_zero):
         raise InputError(f"{place} (={value}) must be {'at least' if figure.may_be_zero else 'above'} 0")
     if figure.whole:

@@ -18,7 +18,7 @@ from rankfold.cost.energy import (
     find_table,
     network_energy,
 )
-from rankfold.errors import InputError
+from rankfold.errors import NarrowArrayError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware
 from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.models.pretrained import file_digest
@@ -249,7 +249,7 @@ def dense_energy(network: Network, plan: Plan, options: EnergyOptions) -> Networ
     table = options.for_array(plan.array)
     try:
         return network_energy(network, dense_plan(plan), table, linear=counts_linear(network, plan))
-    except InputError:
+    except NarrowArrayError:
         # An array too narrow for one weight spread over cells has cycles all the same: a run goes on without
         # energy, unless energy was what the user wanted.
         if options.asked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
 
     # Before anything is read: a file that is no page is never written over.
     check_page(options.out)
+    _check_distinct(options.things)
     things = [_read(path) for path in options.things]
     runs = [thing for thing in things if isinstance(thing, Run)]
     groups = comparable(runs)
@@ -75,6 +77,19 @@ def run(options: argparse.Namespace) -> int:
         print(summary_table(group))
     print(f"report: {options.out}")
     return 0
+
+
+def _check_distinct(things: Sequence[Path]) -> None:
+    """Refuse the same thing twice, which would stand beside itself.
+
+    Raises:
+        InputError: something is there twice.
+    """
+    known = set()
+    for path in things:
+        if path.resolve() in known:
+            raise InputError(f"{path} is given twice; give it once")
+        known.add(path.resolve())
 
 
 def _read(path: Path) -> Thing:

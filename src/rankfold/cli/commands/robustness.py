@@ -120,14 +120,18 @@ def varied_values(text: str) -> tuple[str, tuple[float, ...]]:
     if name == "drift":
         read = age
     values: list[float] = []
+    expected = f"--vary (={text}) must be an option and its values, such as adc-bits=4,6,8"
     try:
         for value in listed.split(","):
             values.append(read(value))
+    # A time that cannot be read says so itself.
+    except InputError as error:
+        raise InputError(f"{expected}: {error}") from None
     except ValueError:
         # A text that is no list of numbers and an empty list have one complaint.
         values = []
     if not equals or not values:
-        raise InputError(f"--vary (={text}) must be an option and its values, such as adc-bits=4,6,8")
+        raise InputError(expected)
     if name not in VARIED:
         known = [field.replace("_", "-") for field in VARIED]
         meant = did_you_mean(name.replace("_", "-"), known)

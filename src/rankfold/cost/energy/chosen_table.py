@@ -22,17 +22,20 @@ def find_table(
 
     Args:
         name: one of `TABLES`, a YAML file, `zigzag`, or None for the default.
-        array: the physical array; only `zigzag` looks at it.
+        array: the physical array.
         adc: an ADC of the table; None: the table's choice.
         adc_bits: its resolution; None: the table's choice.
-        mux: columns that share an ADC; None: the table's choice.
+        mux: columns that share an ADC; None: the table's choice, or all of an array that has fewer.
 
     Raises:
         InputError: there is no such table or ADC, the file is wrong, or a number is out of range.
         MissingDependencyError: `zigzag` without its package.
     """
     if name != ZIGZAG:
-        return load_table(name or DEFAULT_TABLE).with_adc(adc, adc_bits, mux)
+        table = load_table(name or DEFAULT_TABLE).with_adc(adc, adc_bits, mux)
+        if mux is None:
+            table = replace(table, mux=min(table.mux, array.columns))
+        return table
     if adc not in (None, ZIGZAG):
         raise InputError(f"adc (={adc}): technology zigzag has its own; omit adc")
     if mux not in (None, 1):
