@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rankfold.calibration.backward import LayerRun
+from rankfold.calibration.moments import PixelMoments
 from rankfold.calibration.network_sensitivities import network_sensitivities, sensitivities
 from rankfold.calibration.sensitivity import predicted_loss
 from rankfold.calibration.windows import WindowView
@@ -83,7 +84,8 @@ def test_losses_of_windows_are_those_of_autograd(name, window):
     slopes = slopes.reshape(len(x), groups, outputs, inputs)
     # Each output's bias takes the mean back over the windows that have it.
     means = np.zeros((groups * outputs, inputs))
-    for part in known.moments.for_pixels(window[0] * window[1]):
+    everywhere = PixelMoments(np.ones(window[0] * window[1], bool), known.moments, 1.0)
+    for part in known.moments.by_pixel or (everywhere,):
         own = part.outputs(len(means), groups)
         means[own] = np.repeat(part.moments.mean, own.sum() // groups, axis=0)
     centred = slopes - shifts.reshape(len(x), groups, outputs, 1) * means.reshape(groups, outputs, inputs)

@@ -66,10 +66,6 @@ class PatchMoments:
         others = [replace(one, importance=each) for one, each in zip(self.others, rest, strict=True)]
         return replace(self, importance=own, others=tuple(others))
 
-    def for_pixels(self, pixels: int) -> tuple[PixelMoments, ...]:
-        """`by_pixel`, with one entry for all pixels where all patches have all."""
-        return self.by_pixel or (PixelMoments(np.ones(pixels, bool), self, 1.0),)
-
     def centred(self) -> PatchMoments:
         """The moments of x - E[x] and x0 - E[x0], for factors whose constant error is taken back."""
         by_pixel = tuple(replace(part, moments=part.moments.centred()) for part in self.by_pixel)

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rankfold.workload.padding import padding_sides
 from rankfold.workload.shape import ConvShape, Pair
 
 LayerModule = nn.Conv2d | nn.Linear
@@ -111,8 +112,7 @@ def _vectors(inputs: Tensor, features: int) -> Tensor:
 
 
 def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
-    # torch keeps padding in the form that F.pad takes; 'same' is resolved in it.
-    sides = layer._reversed_padding_repeated_twice
+    sides = padding_sides(layer)
     if layer.padding_mode == "zeros":
         return F.pad(inputs, sides)
     return F.pad(inputs, sides, mode=layer.padding_mode)

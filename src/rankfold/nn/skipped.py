@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rankfold.nn.plain import CONV_ATTRIBUTES, StandIn
+from rankfold.workload.padding import padding_sides
 from rankfold.workload.shape import Pair
 
 
@@ -25,8 +26,7 @@ class SkippedConv2d(nn.Module, StandIn):
         self.in_channels, self.out_channels, self.groups = conv.in_channels, conv.out_channels, conv.groups
         self.kernel_size, self.stride, self.dilation = conv.kernel_size, conv.stride, conv.dilation
         self.padding, self.padding_mode = conv.padding, conv.padding_mode
-        # As torch resolved it, `same` too; the last axis comes first.
-        left, right, top, bottom = conv._reversed_padding_repeated_twice
+        left, right, top, bottom = padding_sides(conv)
         self._padded = top + bottom, left + right
         constants = conv.weight.detach().new_zeros(conv.out_channels)
         if conv.bias is not None:

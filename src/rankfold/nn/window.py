@@ -16,6 +16,7 @@ from rankfold.mapping.window_matrix import overhang, window_weight
 from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.plain import StandIn
 from rankfold.nn.random_state import random_state_kept
+from rankfold.workload.padding import padding_sides
 from rankfold.workload.shape import Pair, Sides
 
 
@@ -279,8 +280,7 @@ def _paddings(conv: nn.Conv2d, pads: bool) -> tuple[Sides, Pair]:
     """What is padded before a convolution (top, bottom, left, right), and by it (vertical, horizontal), where
     it pads.
     """
-    # As torch resolved it, `same` too; the last axis comes first.
-    left, right, top, bottom = conv._reversed_padding_repeated_twice
+    left, right, top, bottom = padding_sides(conv)
     if pads and conv.padding_mode == "zeros" and top == bottom and left == right:
         return (0, 0, 0, 0), (top, left)
     return (top, bottom, left, right), (0, 0)

@@ -16,6 +16,7 @@ from rankfold.export.quiet import quiet_torch, why_not
 from rankfold.nn.quantised import QuantConv2d, QuantLayer
 from rankfold.nn.swap import swap_
 from rankfold.workload import InputSpec, example_inputs
+from rankfold.workload.padding import padding_sides
 
 KEPT_WHOLE = (
     torch.ops.aten.matmul.default,
@@ -64,7 +65,7 @@ class _ConvMark(_Mark):
 
     def __init__(self, name: str, conv: QuantConv2d) -> None:
         super().__init__(name, conv)
-        left, right, top, bottom = conv._reversed_padding_repeated_twice
+        left, right, top, bottom = padding_sides(conv)
         self.vertical = _Axis(conv, 0, top + bottom)
         self.horizontal = _Axis(conv, 1, left + right)
 

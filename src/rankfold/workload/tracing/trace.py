@@ -12,6 +12,7 @@ from rankfold.arguments import TEXT, Wanted
 from rankfold.errors import InputError, first_line
 from rankfold.workload.inputs import InputSpec, example_inputs, specs_of
 from rankfold.workload.network import Network, Untouched
+from rankfold.workload.padding import padding_sides
 from rankfold.workload.shape import ConvShape, Image, Pair, checked_image
 from rankfold.workload.tracing.torch_layers import as_declared, why_fixed
 from rankfold.workload.tracing.watching import Watch, evaluating, watching
@@ -278,8 +279,7 @@ def _conv_shape(
 ) -> ConvShape:
     """The shape of a convolution that runs on x, (B, C_in, H, W)."""
     height, width = x.shape[-2:]  # one image has no batch axis
-    # torch keeps padding as (left, right, top, bottom), the form that F.pad takes; 'same' is resolved in it.
-    left, right, top, bottom = module._reversed_padding_repeated_twice
+    left, right, top, bottom = padding_sides(module)
     return ConvShape(
         calls.label(module),
         module.in_channels,
