@@ -100,7 +100,7 @@ def test_a_misspelt_word_is_answered_with_the_right_one(arguments, meant, capsys
         (["compress", *SMALL, "--out", "x", "--epochs", "-1"], "epochs (=-1) must be 0 or more"),
         (
             ["compress", *SMALL, "--out", "x", "--batch", "2000"],
-            "batch size (=2000) is larger than the 1433 training",
+            "--batch (=2000) is larger than the 1433 training",
         ),
         (["compress", *SMALL, "--out", "x", "--checkpoint", "none.pt"], "checkpoint none.pt does not exist"),
         (["compress", *SMALL, "--out", "x", "--plan", "none.json"], "cannot read none.json"),

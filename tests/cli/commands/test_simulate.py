@@ -259,7 +259,7 @@ def test_wrong_simulations_are_one_sentence(finished, tmp_path, capsys):
     assert "ADC range (=wide) must be calibrated, full, or" in refuse(
         capsys, "simulate", finished, *data, "--adc-range", "wide"
     )
-    assert "repeats (=0) must be 1 or more" in refuse(capsys, "simulate", finished, *data, "--repeats", 0)
+    assert "--chips (=0) must be 1 or more" in refuse(capsys, "simulate", finished, *data, "--repeats", 0)
     assert "has no layer conv9" in refuse(capsys, "simulate", finished, *data, "--digital", "conv9")
     assert "--resume needs the --out FILE" in refuse(capsys, "simulate", finished, *data, "--resume")
     other = tmp_path / "other.json"

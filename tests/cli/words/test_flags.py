@@ -56,6 +56,20 @@ def test_no_phrase_is_left_of_another(phrase):
     assert "--" in in_options(phrase) and "=True" not in in_options(phrase)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--batch", "1"), "--batch (=1) must be at least 2"),
+        (("--batch", "9999"), "--batch (=9999) is larger than the"),
+        (("--rate", "nan"), "--rate (=nan) must be a positive number"),
+    ],
+)
+def test_fields_are_called_as_their_options(options, message, tmp_path, capsys):
+    arguments = ["train", "resnet8", "--data", "digits", *options, "--out", str(tmp_path / "run")]
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_the_command_line_says_its_own(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     assert main(["evaluate", str(tmp_path / "run"), "--data", "digits"]) == 2

@@ -41,9 +41,14 @@ OPTIONS = {
     ),
 }
 
+# Fields that have an option of another name, where a message has their value behind them: `repeats (=0)`.
+FIELDS = {"batch_size": "--batch", "batch size": "--batch", "peak_rate": "--rate", "repeats": "--chips"}
+
 
 def in_options(message: str) -> str:
     """A message of the library in the words of the command line."""
+    for field, option in FIELDS.items():
+        message = re.sub(rf"(?<![\w-]){field}(?= \(=)", option, message)
     for python, option in OPTIONS.items():
         # Whole words: `adc-bits=4,6,8` is typed already.
         whole = rf"(?<![\w-]){re.escape(python)}(?![\w,])"
