@@ -267,21 +267,21 @@ def test_runs_of_another_grid_are_refused(finished, tmp_path, capsys):
     name = SMOKE.cells[0].name
     shutil.copytree(finished / "cells" / name, tmp_path / "moved" / "cells" / name)
     grid = replace(SMOKE, cells=SMOKE.cells[:1], recipe=replace(SMOKE.recipe, peak_rate=0.01))
-    (outcome,) = reproduce(grid, tmp_path / "moved", Silent(), budget=0)
+    (outcome,) = reproduce(grid, tmp_path / "moved", Silent(), time_limit=0)
     assert outcome.error is not None and "holds a run with another peak_rate; move it away" in outcome.error
     # Such as a part of the data set that was tried first, under the same name.
     record = tmp_path / "moved" / "cells" / name / "result.json"
     digest = json.loads(record.read_text())["data"]["digest"]
     record.write_text(record.read_text().replace(digest, digest[::-1]))
     grid = replace(grid, recipe=SMOKE.recipe)
-    (outcome,) = reproduce(grid, tmp_path / "again", Silent(), budget=0)
+    (outcome,) = reproduce(grid, tmp_path / "again", Silent(), time_limit=0)
     assert outcome.error is None
     shutil.copytree(tmp_path / "moved" / "cells", tmp_path / "again" / "cells")
-    (outcome,) = reproduce(grid, tmp_path / "again", Silent(), budget=0)
+    (outcome,) = reproduce(grid, tmp_path / "again", Silent(), time_limit=0)
     assert outcome.error is not None and "holds a run with another data set; move it away" in outcome.error
     # What was trained on data that are not there any more is counted all the same.
     elsewhere = replace(grid, data=str(tmp_path / "moved away"))
-    (outcome,) = reproduce(elsewhere, tmp_path / "again", Silent(), budget=0)
+    (outcome,) = reproduce(elsewhere, tmp_path / "again", Silent(), time_limit=0)
     assert outcome.done
 
 
@@ -290,15 +290,15 @@ def test_a_run_of_levels_that_its_cells_lack_is_refused(finished, tmp_path):
     cell = next(cell for cell in SMOKE.cells if cell.bits == 4)
     grid = replace(SMOKE, cells=(cell,))
     folder = tmp_path / "out" / "cells" / cell.name
-    reproduce(grid, tmp_path / "out", Silent(), budget=0)
+    reproduce(grid, tmp_path / "out", Silent(), time_limit=0)
     shutil.copytree(finished / "cells" / cell.name, folder)
-    (outcome,) = reproduce(grid, tmp_path / "out", Silent(), budget=0)
+    (outcome,) = reproduce(grid, tmp_path / "out", Silent(), time_limit=0)
     assert outcome.error is None
     plan = Plan.load(folder / "plan.json")
     replace(plan, layers=tuple(replace(layer, narrow_weights=True) for layer in plan.layers)).save(
         folder / "plan.json"
     )
-    (outcome,) = reproduce(grid, tmp_path / "out", Silent(), budget=0)
+    (outcome,) = reproduce(grid, tmp_path / "out", Silent(), time_limit=0)
     assert outcome.error is not None and "holds a run with another range of weight levels" in outcome.error
 
 

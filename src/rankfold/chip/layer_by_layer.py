@@ -21,7 +21,7 @@ from rankfold.machine.chip import BUS, Writing
 DIGITAL = "digital units and buffers"  # what takes time, beside parts that take energy, too
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerByLayer:
     """What an image takes.
 
@@ -123,9 +123,9 @@ def run_layer_by_layer(
     if endurance is not None and way.written:
         endured = endurance * (chip.arrays - way.kept) / way.written
     return LayerByLayer(
-        way,
-        (way.latency - way.writing) * read_time,
-        way.writing * read_time,
+        way=way,
+        arrays_time=(way.latency - way.writing) * read_time,
+        writing_time=way.writing * read_time,
         digital_time=_digital_time(graph, chip),
         # Weights go to one core each, feature maps to all.
         sent_bits=weights * _hops(chip) + maps * links,

@@ -56,7 +56,7 @@ def reproduce(
     grid: Grid,
     out: Path,
     progress: Progress,
-    budget: float | None = None,
+    time_limit: float | None = None,
     device: str = "auto",
     runner: Runner | None = None,
     *,
@@ -71,7 +71,7 @@ def reproduce(
         grid: what to run.
         out: the folder of the results.
         progress: hears how far the work is.
-        budget: seconds after which no cell is begun any more; 0 only measures what is there; None: no limit.
+        time_limit: seconds after which no cell is begun any more; 0 only measures what is there; None: never.
         device: `auto`, `cpu`, `cuda`, ...
         runner: where the cells run; None: here, one after another.
         captured: train the dense network by static steps, on a GPU one CUDA graph each.
@@ -87,7 +87,7 @@ def reproduce(
 
     def go_on() -> bool:
         # Monotonic: a clock that is set while cells run must not end the work.
-        return budget is None or time.monotonic() - start < budget
+        return time_limit is None or time.monotonic() - start < time_limit
 
     # Where data are wrong no new folder is left, with nothing in it but the marker.
     if not (out / MARKER).exists():

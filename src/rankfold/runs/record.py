@@ -111,15 +111,15 @@ def data_info(
     if isinstance(data, ImageData) and data.normalised:
         normalised = str(Scaling(data.mean, data.std))
     return DataInfo(
-        data.name,
-        data.digest,
-        data.classes or classes,
-        data.train_images,
-        data.test_images,
-        image_size,
-        data.is_streamed,
-        data.is_labelled,
-        normalised,
+        source=data.name,
+        digest=data.digest,
+        classes=data.classes or classes,
+        train_images=data.train_images,
+        test_images=data.test_images,
+        image_size=image_size,
+        streamed=data.is_streamed,
+        labelled=data.is_labelled,
+        normalised=normalised,
     )
 
 

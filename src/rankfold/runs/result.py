@@ -20,7 +20,7 @@ from rankfold.training.reconstruction_recipe import BlockRecord
 TYPE, VERSION = "rankfold.result", 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataInfo:
     """The data a run used: its source, hash, class names and sizes, whether training decoded it, whether it
     has labels, and by what images were normalised (`training.scaling.Scaling`; None: by their own mean and

@@ -32,7 +32,7 @@ class NotLearntError(InputError):
     """What training leaves there is not learnt; the message says why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Forecast:
     """The accuracy that training is expected to leave.
 
@@ -165,13 +165,13 @@ class Forecaster:
         self._check(loss, epochs)
         expected = self.curve.excess(loss, epochs, self.taught)
         return Forecast(
-            epochs,
-            self._accuracy(expected),
-            self._accuracy(expected + self.margin),
-            self._accuracy(expected - self.margin),
-            self._accuracy(self.curve.excess(0.0, epochs, self.taught)),
-            len(self.plans),
-            len({one.plan for one in self.outcomes if one.epochs >= epochs}),
+            epochs=epochs,
+            accuracy=self._accuracy(expected),
+            low=self._accuracy(expected + self.margin),
+            high=self._accuracy(expected - self.margin),
+            dense=self._accuracy(self.curve.excess(0.0, epochs, self.taught)),
+            plans=len(self.plans),
+            as_long=len({one.plan for one in self.outcomes if one.epochs >= epochs}),
         )
 
     def most_loss(self, drop: float, epochs: int) -> float:
