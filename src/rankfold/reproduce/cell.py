@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -24,8 +23,8 @@ from rankfold.runs.choices import RunChoices
 from rankfold.runs.prepare import prepare
 from rankfold.runs.recipes import effective
 from rankfold.runs.result import Result
-from rankfold.runs.run import Begun, begin, run
-from rankfold.runs.state import RunNotes, traced
+from rankfold.runs.run import Begun, begin, finish
+from rankfold.runs.state import RunNotes, RunState, traced
 from rankfold.surgery.methods import plan_of
 from rankfold.temporaries import remove_strays
 from rankfold.training.data import ImageData, load_images
@@ -68,23 +67,20 @@ class Work:
 
     def __call__(self, cell: Cell, progress: Progress | None = None) -> Outcome:
         """Run the cell; whatever goes wrong becomes part of the outcome."""
-        folder = cell_folder(self.out, cell)
         try:
             # A cell that is complete is not trained again: the run finds its own result.
-            self._train(cell, folder, progress)
+            finish(self.begin(cell, progress, captured=False))
             return self.measured(cell)
         except Exception as error:  # a cell of a long grid may fail in any way, and the others go on
             return Outcome(cell, error=in_words(error))
 
-    def begin(self, cell: Cell, progress: Progress | None = None) -> Begun:
-        """The run of a cell up to its fine-tuning, which captured steps shall do.
+    def begin(self, cell: Cell, progress: Progress | None = None, *, captured: bool = True) -> Begun:
+        """The run of a cell up to its fine-tuning, which captured steps shall do or ordinary ones.
 
         Raises:
             InputError: the cell cannot be run, or its folder holds another run.
         """
-        model, data, plan, recipe, options = self._arguments(cell, progress)
-        state = prepare(model, data, plan, recipe, RunChoices(**options, captured=True))
-        return begin(state, cell_folder(self.out, cell), resume=True)
+        return begin(self._prepared(cell, progress, captured), cell_folder(self.out, cell), resume=True)
 
     def measured(self, cell: Cell) -> Outcome:
         """The rows of a cell whose run is complete.
@@ -95,47 +91,44 @@ class Work:
         folder = cell_folder(self.out, cell)
         return Outcome(cell, measure(cell, folder, self.grid.arrays, self.grid.hardware))
 
-    def _train(self, cell: Cell, folder: Path, progress: Progress | None) -> None:
-        """The run of a cell, taken up where it was left."""
-        model, data, plan, recipe, options = self._arguments(cell, progress)
-        run(model, data, plan, recipe, **options, out=folder, resume=True)
-
-    def _arguments(
-        self, cell: Cell, progress: Progress | None
-    ) -> tuple[nn.Module, ImageData, Plan, Recipe, dict[str, Any]]:
-        """What the run of a cell is called with."""
+    def _prepared(self, cell: Cell, progress: Progress | None, captured: bool) -> RunState:
+        """The run of a cell, of which nothing is done yet."""
         grid = self.grid
         recipe = grid.recipe_of(cell)
         data = load_images(grid.data)
         model = load_model(
             grid.model, len(data.classes), data.input_size[0], recipe.seed, image=data.input_size
         )
-        network = traced(model, data, grid.model)
-        baseline = dense_weights(grid.model, data, self.checkpoint, grid.baseline_recipe)
-        options = {
-            "baseline": baseline,
-            "distillation": cell.distillation,
-            "notes": RunNotes(grid.command),
-            "device": self.device,
-            "progress": progress,
-        }
+        choices = RunChoices(
+            baseline=dense_weights(grid.model, data, self.checkpoint, grid.baseline_recipe),
+            distillation=cell.distillation,
+            notes=RunNotes(grid.command),
+            device=self.device,
+            progress=progress,
+            captured=captured,
+        )
+        return prepare(model, data, self._plan(cell, model, data, choices), recipe, choices)
+
+    def _plan(self, cell: Cell, model: nn.Module, data: ImageData, choices: RunChoices) -> Plan:
+        """The plan of a cell; one that is made on images is made for the dense weights, which are loaded."""
+        network = traced(model, data, self.grid.model)
         method = cell.setting()
         if not isinstance(method, Planned):
-            return model, data, cell_plan(cell, model, network, grid.array), recipe, options
-        baseline.load_(model)
-        plan = planned(
+            return cell_plan(cell, model, network, self.grid.array)
+        assert choices.baseline is not None  # `_prepared` chose it
+        choices.baseline.load_(model)
+        return planned(
             method,
             model,
             data,
             network,
-            grid.array,
-            hardware=grid.hardware,
+            self.grid.array,
+            hardware=self.grid.hardware,
             bits=cell.bits,
             out=self.out,
             device=choose_device(self.device),
-            progress=progress,
+            progress=choices.progress,
         )
-        return model, data, plan, recipe, options
 
 
 def cell_plan(cell: Cell, model: nn.Module, network: Network, array: ArraySpec) -> Plan:

@@ -148,8 +148,7 @@ def run(
         metric=metric,
         outputs=outputs,
     )
-    begun = begin(prepare(model, data, plan, recipe, choices), Path(out), resume)
-    return begun.known or _fine_tuned(begun)
+    return finish(begin(prepare(model, data, plan, recipe, choices), Path(out), resume))
 
 
 @dataclass(frozen=True)
@@ -191,12 +190,14 @@ def begin(state: RunState, out: Path, resume: bool) -> Begun:
     return Begun(state, number, known)
 
 
-def _fine_tuned(begun: Begun) -> Result:
-    """Fine-tune a run and end it.
+def finish(begun: Begun) -> Result:
+    """Fine-tune a run that has begun and end it; of one that was complete already, its result.
 
     Raises:
         InputError: training diverged, or the result cannot be written.
     """
+    if begun.known is not None:
+        return begun.known
     with kept_if_begun(begun.state.folder):
         steps.fine_tune(begun.state)
         return end(begun)
