@@ -85,6 +85,8 @@ def test_a_file_in_place_of_the_folder_is_refused(
     blocker.write_text("a file")
     with pytest.raises(InputError, match=r"cannot write .*json: .*folder is a file; choose another folder"):
         write(blocker / "out.json", content)
+    with pytest.raises(InputError, match=r"cannot write .*json: .*folder is a file; choose another folder"):
+        write(blocker / "further" / "out.json", content)
     assert blocker.read_text() == "a file"
     assert listing(tmp_path) == ["folder"]
 

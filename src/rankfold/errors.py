@@ -45,6 +45,10 @@ class NarrowArrayError(InputError):
     """Not one weight fits in a row of an array; whoever knows the file that describes it names the field."""
 
 
+class UnpricedCellsError(InputError):
+    """The cells of an array store more bits than those that a component table has figures of."""
+
+
 class UnsupportedLayerError(RankfoldError, ValueError):
     """A layer has an attribute that cannot be carried over exactly, so no work was started."""
 

@@ -77,10 +77,7 @@ def _written(target: Path, finish: Callable[[Path, Path], None]) -> Iterator[Pat
             remove_strays(target.parent, target.name)
         temporary, lock = new_temporary(target.parent, target.name)
     except OSError as error:
-        remedy = "choose a folder that you may write to"
-        if isinstance(error, (FileExistsError, NotADirectoryError)):
-            remedy = f"{error.filename} is a file; choose another folder"
-        raise InputError(f"cannot write {target}: {error.strerror}; {remedy}") from error
+        raise _no_folder(target, target.parent, error) from error
     try:
         yield temporary
         _flush(temporary)
@@ -129,9 +126,7 @@ def replacing_folder(path: str | Path, last: str) -> Iterator[Path]:
         remove_strays(target)
         temporary, lock = new_temporary(target, FOLDER)
     except OSError as error:
-        raise InputError(
-            f"cannot write {target}: {error.strerror}; choose a folder that you may write to"
-        ) from error
+        raise _no_folder(target, target, error) from error
     content = content_of(temporary)
     try:
         content.mkdir()
@@ -194,9 +189,18 @@ def check_vacant(folder: Path) -> None:
     raise InputError(f"{folder} is not an empty folder; use a new one")
 
 
+def _no_folder(target: Path, folder: Path, error: OSError) -> InputError:
+    """That nothing can be written into the folder of a target, perhaps as a file is in its place."""
+    remedy = "choose a folder that you may write to"
+    for place in (folder, *folder.parents):
+        if place.is_file():
+            remedy = f"{place} is a file; choose another folder"
+    return InputError(f"cannot write {target}: {error.strerror}; {remedy}")
+
+
 def _unwritable(target: Path, error: OSError) -> InputError:
     remedy = "free some space or choose another folder"
-    if target.is_dir():
+    if isinstance(error, IsADirectoryError):
         remedy = "it is a folder; give the name of a file"
     return InputError(f"cannot write {target}: {error.strerror or error}; {remedy}")
 

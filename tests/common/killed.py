@@ -31,7 +31,7 @@ def grid(folder):
 
     smoke = load_grid("smoke")
     one = replace(smoke, cells=smoke.cells[:1])
-    return lambda number: reproduce(one, folder / str(number), Silent(), budget=0, device="cpu")
+    return lambda number: reproduce(one, folder / str(number), Silent(), time_limit=0, device="cpu")
 
 
 def arrays(folder):

@@ -24,6 +24,7 @@ from rankfold.plan import (
     WindowMarginsLayer,
     WindowPart,
     Windows,
+    coverage,
     uniform_plan,
 )
 from rankfold.plan.kinds import ChannelLayer, LayerKind, registered
@@ -66,6 +67,14 @@ def test_low_rank_fully_connected_layers_are_always_written(tmp_path):
         assert name not in names
     dense = linear - changed
     assert dense <= {layer.shape.name for layer in executed_layers(network, plan, linear=True)}
+
+
+def test_fully_connected_layers_are_written_where_there_are_no_others(tmp_path):
+    layers = tuple(ConvShape(name, 48, 8, (1, 1), (1, 1), kind="linear") for name in "ab")
+    network = Network("only", (3, 4, 4), layers)
+    plan = uniform_plan(network, ARRAY)
+    assert [layer.shape.name for layer in executed_layers(network, plan)] == ["a", "b"]
+    assert {layer.fate for layer in coverage(network, plan).layers} == {"dense"}
 
 
 def test_channel_pruned_layers_are_written_with_the_channels_they_keep(tmp_path):

@@ -78,6 +78,12 @@ def files(tmp_path_factory):
     return {path.stem: path for path in folder.iterdir()}
 
 
+ODD_SWEEP = (
+    "run,varied,value,ideal,mean,deviation,chips,images,measured,hardware\n"
+    "a,adc_bits,4,0.9,0.5,,1,9,luck,default\n"
+)
+
+
 def test_everything_stands_side_by_side(files, tmp_path, capsys):
     out = tmp_path / "page.html"
     assert main(["report", *map(str, files.values()), "--out", str(out)]) == 0
@@ -179,6 +185,7 @@ def test_a_plan_that_cannot_be_counted_says_why():
         ("a.json", '{"ideal": 2, "accuracies": [], "chosen": {}}', "is not what rankfold simulate writes"),
         ("a.csv", "run,varied\na,b\n", "is no table of rankfold robustness"),
         ("a.csv", "run,varied\n", "it has no row"),
+        ("a.csv", ODD_SWEEP, r"what was measured (=luck) must be accuracy or agreement"),
         ("a.txt", "", "a.txt is nothing that a report shows"),
     ],
 )
@@ -188,6 +195,31 @@ def test_one_sentence_for_what_is_none_of_these(name, content, complaint, tmp_pa
     assert main(["report", str(tmp_path / name), "--out", str(out)]) == 2
     assert complaint in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_the_same_thing_twice_is_refused(files, tmp_path, capsys):
+    twice = [str(files["sweep"]), str(files["sweep"])]
+    assert main(["report", *twice, "--out", str(tmp_path / "a.html")]) == 2
+    assert "sweep.csv is given twice; give it once" in capsys.readouterr().err
+
+
+def test_an_agreement_is_called_so(files, tmp_path):
+    """Of images without labels, in simulations, sweeps and results of chips."""
+    sweep = files["sweep"].read_text().replace(",accuracy,", ",agreement,")
+    (tmp_path / "sweep.csv").write_text(sweep)
+    chip = json.loads(files["chip-a"].read_text())
+    kept = {"accuracy": 0.9, "ideal": 1.0, "images": 10, "seed": 0, "measured": "agreement"}
+    (tmp_path / "chip.json").write_text(json.dumps({**chip, "accuracy_on_arrays": kept}))
+    content = {**json.loads(files["printed"].read_text()), "measured": "agreement"}
+    (tmp_path / "simulation.json").write_text(json.dumps(content))
+    things = [str(tmp_path / name) for name in ("sweep.csv", "chip.json", "simulation.json")]
+    assert main(["report", *things, "--out", str(tmp_path / "page.html")]) == 0
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    kept_by = [
+        dict(zip(page.tables[0][0], row, strict=True))["accuracy on arrays"] for row in page.tables[0][1:]
+    ]
+    assert kept_by == ["50.0 % to 85.0 % agreement", "90.0 % agreement", "75.0 % agreement"]
+    assert "agreement on these arrays" in page.text and "agreement on arrays, %" in page.text
 
 
 def test_a_picture_needs_runs(files, tmp_path, capsys):

@@ -246,3 +246,9 @@ def test_energy_is_the_mean_over_seeds_in_nanojoules():
     assert (one.energy, two.energy) == (5000.0, None)
     assert "| 64x64 |" in energy_table([one, two], "sdk") and "| 5 |" in energy_table([one, two], "sdk")
     assert energy_table([two], "sdk") == ""
+
+
+def test_a_figure_of_nothing_that_it_shows_is_empty():
+    """A mapping of no series, as in tables that were edited."""
+    drawn = figure([point(0.9, 800, mapping="im2col")], "A title")
+    assert "64x64 arrays" in drawn and "90.00 %" not in drawn

@@ -234,7 +234,7 @@ def test_a_mistyped_source_of_data_is_told_of_and_not_recorded(finished, tmp_pat
         str(tmp_path / "typo"),
     ]
     assert main(arguments) == 0
-    assert "what is done is taken as it is, on whatever data that was: data folder" in capsys.readouterr().err
+    assert "against the data, which cannot be read: data folder" in capsys.readouterr().err
     assert json.loads((out / "grid.json").read_text())["data"] == "digits"
 
 

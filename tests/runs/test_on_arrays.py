@@ -79,6 +79,12 @@ def test_a_network_that_was_saved_is_known_by_its_weights(tmp_path, energy):
     assert energy_with_accuracy(energy, tmp_path).accuracy == FOUND
 
 
+def test_a_folder_without_weights_says_nothing(tmp_path, energy):
+    write(tmp_path / "simulation.json", Hardware(array=ARRAY, adc_bits=5))
+    (tmp_path / "result.json").unlink()
+    assert energy_with_accuracy(energy, tmp_path).accuracy is None
+
+
 def test_an_agreement_is_no_accuracy(tmp_path, energy):
     write(tmp_path / "simulation.json", Hardware(array=ARRAY, adc_bits=5), measured="agreement")
     found = energy_with_accuracy(energy, tmp_path).accuracy

@@ -69,6 +69,8 @@ def _executed_by(shape: ConvShape, entry: LayerPlan) -> list[ExecutedLayer]:
 
 def _written(network: Network, plan: Plan, linear: bool) -> list[tuple[ConvShape, LayerPlan]]:
     """The layers that workload files have, with what the plan says of them."""
+    # Where there are no others they are what costs count.
+    linear = linear or not network.convolutions
     layers = []
     for shape in network.layers:
         entry = plan.layer(shape.weight)

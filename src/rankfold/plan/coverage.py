@@ -134,6 +134,8 @@ def coverage(network: Network, plan: Plan, linear: bool = False) -> Coverage:
         plan: a plan for it.
         linear: whether dense fully connected layers are mapped too.
     """
+    # Where there are no others they are what costs count.
+    linear = linear or not network.convolutions
     shapes = weights(network)
     # A weight may run several times: its runs add up, its parameters count once.
     macs: Counter[str] = Counter()

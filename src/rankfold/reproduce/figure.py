@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-from rankfold.errors import InputError
 from rankfold.plan import (
     METHODS,
     ChannelPruning,
@@ -192,8 +191,6 @@ def _drawn(points: Sequence[Point]) -> tuple[list[Series], list[Point]]:
             if series.holds(point):
                 used.add(series)
                 drawn.append(point)
-    if not drawn:
-        raise InputError("none of these networks is of a method and mapping that the figure shows")
     return [series for series in known if series in used], drawn
 
 
@@ -300,6 +297,8 @@ def _in_words(point: Point) -> str:
 
 def _limits(points: Sequence[Point]) -> tuple[float, float]:
     """The range of accuracies in per cent, with some room."""
+    if not points:
+        return 0.0, 100.0  # nothing of what is there is of a series
     values = _percent(points)
     room = max(LEAST_ROOM, ROOM * (max(values) - min(values)))
     return max(0.0, min(values) - room), min(100.0, max(values) + room)

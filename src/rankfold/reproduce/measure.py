@@ -13,7 +13,7 @@ from rankfold.cost.energy import ComponentTable, hardware_table, network_energy
 from rankfold.cost.keys import DENSE_FAMILY
 from rankfold.cost.published import has_published_cycles
 from rankfold.documents import in_schema, read_json
-from rankfold.errors import InputError, NarrowArrayError
+from rankfold.errors import InputError, NarrowArrayError, UnpricedCellsError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware, hardware_to_json
 from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.models.load import load_model
@@ -166,9 +166,7 @@ def _row(cell: Cell, result: Result, array: ArraySpec, key: CostKey, costs: Sequ
     cycles, conversions, energy = costs
     measured = result.accuracy
     if measured.baseline is None or measured.decomposed is None:
-        raise InputError(
-            f"the run of cell {cell.name} has no accuracy before training; it is not one of a grid"
-        )
+        raise InputError(f"the run of cell {cell.name} has no accuracy before training; move its folder away")
     return Measurement(
         cell=cell.name,
         method=cell.method,
@@ -291,8 +289,8 @@ def _energy(network: Network, plan: Plan, masks: Masks, table: ComponentTable, k
     laid_out = replace(plan, layers=layers)
     try:
         priced = network_energy(network, laid_out, table, masks)
-    except NarrowArrayError:
-        return None  # an array whose rows hold no weight
+    except (NarrowArrayError, UnpricedCellsError):
+        return None  # an array whose rows hold no weight, or of cells that nobody prices
     return round(priced.energy, 1)  # the figures of components have two or three digits
 
 

@@ -71,7 +71,7 @@ def reproduce(
         grid: what to run.
         out: the folder of the results.
         progress: hears how far the work is.
-        time_limit: seconds after which no cell is begun any more; 0 only measures what is there; None: never.
+        time_limit: seconds after which no cell is begun any more; 0: only measure; None: no limit.
         device: `auto`, `cpu`, `cuda`, ...
         runner: where the cells run; None: here, one after another.
         captured: train the dense network by static steps, on a GPU one CUDA graph each.
@@ -125,7 +125,7 @@ def _digest(source: str, progress: Progress) -> str | None:
     try:
         return load_images(source).digest
     except InputError as error:
-        progress.note(f"what is done is taken as it is, on whatever data that was: {error}")
+        progress.note(f"finished cells are not checked against the data, which cannot be read: {error}")
         return None
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from rankfold.cost import network_cycles
 from rankfold.cost.energy import ComponentTable, dense_plan, find_table, network_energy
-from rankfold.errors import NarrowArrayError
+from rankfold.errors import NarrowArrayError, UnpricedCellsError
 from rankfold.plan import Plan
 from rankfold.workload import Network
 
@@ -45,8 +45,8 @@ def network_cost(network: Network, plan: Plan, table: ComponentTable | None = No
     try:
         counted = network_energy(network, plan, table or find_table(None, plan.array), linear=True)
         arrays, energy = counted.arrays, 1e-3 * counted.energy
-    except NarrowArrayError:
-        # An array may be too small for one weight spread over its cells; its cycles are known all the same.
+    except (NarrowArrayError, UnpricedCellsError):
+        # An array may hold no weight, or be of cells that nobody prices; its cycles are known all the same.
         pass
     return NetworkCost(
         cycles=costs.chosen_cycles,

@@ -18,7 +18,7 @@ from rankfold.cost.energy import (
     find_table,
     network_energy,
 )
-from rankfold.errors import NarrowArrayError
+from rankfold.errors import NarrowArrayError, UnpricedCellsError
 from rankfold.machine import DEFAULT_HARDWARE, Hardware
 from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.models.pretrained import file_digest
@@ -74,7 +74,10 @@ class EnergyOptions:
         """
         # A table that is made already has its array; only `zigzag` needs one to be computed for.
         if isinstance(self.table, ComponentTable):
-            return self.table.with_adc(self.adc, self.adc_bits, self.mux)
+            table = self.table.with_adc(self.adc, self.adc_bits, self.mux)
+            if self.mux is None:
+                table = table.narrowed(array)
+            return table
         return find_table(self.table, array, self.adc, self.adc_bits, self.mux)
 
     def with_cells(self, array: ArraySpec) -> ArraySpec:
@@ -241,7 +244,8 @@ def dense_energy(network: Network, plan: Plan, options: EnergyOptions) -> Networ
         options: the components.
 
     Returns:
-        The energy; None where the plan's array holds no weight spread over cells and nobody asked for energy.
+        The energy; None where the plan's array holds no weight spread over cells, or its cells more bits than
+        the table has figures of, and nobody asked for energy.
 
     Raises:
         InputError: there is no such table or ADC, or the array holds no weight and the user asked.
@@ -249,9 +253,9 @@ def dense_energy(network: Network, plan: Plan, options: EnergyOptions) -> Networ
     table = options.for_array(plan.array)
     try:
         return network_energy(network, dense_plan(plan), table, linear=counts_linear(network, plan))
-    except NarrowArrayError:
-        # An array too narrow for one weight spread over cells has cycles all the same: a run goes on without
-        # energy, unless energy was what the user wanted.
+    except (NarrowArrayError, UnpricedCellsError):
+        # Such arrays have cycles all the same: a run goes on without energy, unless energy was what the user
+        # wanted.
         if options.asked:
             raise
         return None

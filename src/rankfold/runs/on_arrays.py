@@ -37,8 +37,9 @@ def simulated_accuracy(folder: str | Path, machine: Mapping[str, Any]) -> ArrayA
         that of the simulation of most images; None: this machine was not simulated.
     """
     best: ArrayAccuracy | None = None
+    run = _run_in(RunFolder(Path(folder), ""))
     for path in sorted(Path(folder).glob(PATTERN)):
-        found = _read(path, machine, RunFolder(Path(folder), ""))
+        found = _read(path, machine, run)
         if found is not None and (best is None or found.images > best.images):
             best = found
     return best
@@ -59,18 +60,21 @@ def with_accuracy(result: Result, folder: str | Path) -> Result:
     return replace(result, energy=replace(energy, accuracy_on_arrays=found))
 
 
-def _run_in(folder: RunFolder) -> str:
-    """What simulations know the network in a folder by, as `StoredNetwork.run` is."""
+def _run_in(folder: RunFolder) -> str | None:
+    """What simulations know the network in a folder by, as `StoredNetwork.run` is; None: there is none."""
     if folder.result.is_file():
-        return str(read_json(folder.result)["run"])
-    return file_digest(folder.weights)
+        content = read_json(folder.result)
+        return content.get("run") if isinstance(content, dict) else None
+    if folder.weights.is_file():
+        return file_digest(folder.weights)
+    return None
 
 
-def _read(path: Path, machine: Mapping[str, Any], folder: RunFolder) -> ArrayAccuracy | None:
+def _read(path: Path, machine: Mapping[str, Any], run: str | None) -> ArrayAccuracy | None:
     """The accuracy in one file; None: it is of other arrays or of another run, or no finished simulation."""
     try:
         content = read_json(path)
-        if not is_typed(content, TYPE, VERSION) or content[IDENTITY]["run"] != _run_in(folder):
+        if not is_typed(content, TYPE, VERSION) or content[IDENTITY]["run"] != run:
             return None
         simulation = content["simulation"]
         hardware = hardware_from_json(simulation["hardware"], str(path))

@@ -67,9 +67,9 @@ class Point:
         deviation: over chips; None of one.
         chips: how many.
         images: test images.
-        hardware: the name of what it was simulated on, but for what varies.
         measured: what `ideal` and `mean` are; of images without labels `agreement`, with the quantised
             network.
+        hardware: the name of what it was simulated on, but for what varies.
     """
 
     run: str
@@ -80,8 +80,8 @@ class Point:
     deviation: float | None
     chips: int
     images: int
-    hardware: str
     measured: str = ACCURACY
+    hardware: str
 
     @classmethod
     def of(cls, run: str, varied: str, value: float, simulation: Simulation) -> Point:

@@ -93,13 +93,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _table(points: Sequence[Point]) -> str:
+    from rankfold.cost.energy import note_of
+
     rows = []
     for point in points:
         spread = "-"
         if point.deviation is not None:
             spread = f"{point.deviation:.2%}"
         varied = point.varied.replace("_", "-")
-        accuracies = [f"{point.ideal:.2%}", f"{point.mean:.2%}", spread]
+        accuracies = [f"{point.ideal:.2%}", f"{point.mean:.2%}{note_of(point.measured)}", spread]
         rows.append([point.run, varied, f"{point.value:g}", *accuracies, str(point.chips)])
     headers = ["run", "varied", "value", "quantised", "on arrays", "deviation", "chips"]
     return format_table(headers, rows, "<<>>>>>")

@@ -177,4 +177,4 @@ def accuracy_cell(energy: NetworkEnergy) -> str:
     """What the arrays keep, as a cell of a table: 0 to 1, or that nobody simulated it."""
     if energy.accuracy is None:
         return NOT_SIMULATED
-    return f"{energy.accuracy.accuracy:.6g}"
+    return f"{energy.accuracy.accuracy:.6g}{energy.accuracy.note}"

@@ -41,7 +41,10 @@ def mapping_table(costs: NetworkCycles, arrays: OnArrays | None, compare: bool) 
         arrays: the same on the arrays that are priced; None: these hold no weight.
         compare: show the cycles of all mappings side by side, instead of the chosen one in full.
     """
-    head = f"{costs.model} on {costs.array} arrays, cycles per image (array activations of all convolutions)"
+    counted = "convolutions"
+    if all(layer.shape.is_linear for layer in costs.layers):
+        counted = "fully connected layers"
+    head = f"{costs.model} on {costs.array} arrays, cycles per image (array activations of all {counted})"
     # One machine in each row: the arrays as they are built where it is said how, else those of papers.
     built = None
     if costs.array.cell_bits is not None:

@@ -34,7 +34,7 @@ def find_table(
     if name != ZIGZAG:
         table = load_table(name or DEFAULT_TABLE).with_adc(adc, adc_bits, mux)
         if mux is None:
-            table = replace(table, mux=min(table.mux, array.columns))
+            table = table.narrowed(array)
         return table
     if adc not in (None, ZIGZAG):
         raise InputError(f"adc (={adc}): technology zigzag has its own; omit adc")

@@ -13,7 +13,7 @@ from typing import Any
 
 from rankfold.cost.energy.formula import Formula
 from rankfold.documents import in_schema, parse_yaml
-from rankfold.errors import InputError
+from rankfold.errors import InputError, UnpricedCellsError
 from rankfold.files import package_data
 from rankfold.machine import DEFAULT_HARDWARE
 from rankfold.mapping import ArraySpec
@@ -208,14 +208,18 @@ class ComponentTable:
             converts = self.converts
         return replace(array, cell_bits=self.cell_bits, coding=coding, converts=converts)
 
+    def narrowed(self, array: ArraySpec) -> ComponentTable:
+        """The table for an array, of which no more columns can share an ADC than there are."""
+        return replace(self, mux=min(self.mux, array.columns))
+
     def check_cells(self, array: ArraySpec) -> None:
         """Refuse an array whose cells store more bits than the technology's do.
 
         Raises:
-            InputError: they do.
+            UnpricedCellsError: they do.
         """
         if array.cell_bits is not None and array.cell_bits > self.most_cell_bits:
-            raise InputError(
+            raise UnpricedCellsError(
                 f"array cell_bits (={array.cell_bits}): cells of {self.name} store at most "
                 f"{self.most_cell_bits}; lower cell_bits or choose another technology"
             )

@@ -53,7 +53,7 @@ def _accuracy(run: ChipRun) -> Card:
     if found is None:
         return Card(NOT_SIMULATED, "accuracy on these arrays", "rankfold simulate does")
     exact = f"{found.ideal:.1%} where arrays are exact; {found.images:,} test images"
-    return Card(f"{found.accuracy:.1%}", "accuracy on these arrays", exact)
+    return Card(f"{found.accuracy:.1%}", f"{found.measured} on these arrays", exact)
 
 
 def _most(run: ChipRun) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from rankfold.cost.energy import ACCURACY, note_of
+from rankfold.cost.energy import ACCURACY, AGREEMENT, note_of
 from rankfold.documents import in_schema
 from rankfold.errors import InputError
 from rankfold.records.schema import schema_validator
@@ -112,6 +112,9 @@ def _point(row: Mapping[str, str]) -> Point:
     shares = [float(row[name]) for name in ("ideal", "mean")]
     if not all(0 <= share <= 1 for share in shares):
         raise ValueError("accuracies lie between 0 and 1")
+    measured = row.get("measured", ACCURACY)
+    if measured not in (ACCURACY, AGREEMENT):
+        raise ValueError(f"what was measured (={measured}) must be {ACCURACY} or {AGREEMENT}")
     deviation = None
     if row["deviation"]:
         deviation = float(row["deviation"])
@@ -125,7 +128,7 @@ def _point(row: Mapping[str, str]) -> Point:
         chips=int(row["chips"]),
         images=int(row["images"]),
         hardware=row["hardware"],
-        measured=row.get("measured", ACCURACY),
+        measured=measured,
     )
 
 
