@@ -142,7 +142,8 @@ def _calls(model: nn.Module, inputs: Inputs) -> dict[str, _Call]:
         def before(_: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
             alone = len(arguments) == 1 and not keywords and _is_recorded(arguments[0], size)
             # Now, as the module may change its input in place.
-            given.setdefault(name, []).append(arguments[0].grad_fn if alone else None)
+            made_by = arguments[0].grad_fn if alone else None
+            given.setdefault(name, []).append(made_by)
 
         def after(_: nn.Module, arguments: Any, keywords: Any, output: Any) -> None:
             if _is_recorded(output, size):

@@ -281,7 +281,12 @@ def correct_together_(weights: Sequence[Replaced], norm: nn.Module | None) -> No
         if weights[0].bias is None:
             mean -= torch.from_numpy(each[0].shift).to(mean)
         kept = variance.detach().cpu().double().numpy()
-        channels = [np.arange(len(kept)) if one.channels is None else one.channels for one in weights]
+        channels = []
+        for one in weights:
+            own = one.channels
+            if own is None:
+                own = np.arange(len(kept))
+            channels.append(own)
         joined = _Outputs.joined(each, [one.share for one in weights])
         paired = weights[0].moments.cross is not None
         corrected = _corrected_variance(joined, kept, np.concatenate(channels), paired=paired)

@@ -209,10 +209,13 @@ def _targets(
     for name, moments in gathered.items():
         own = windows.get(name, ())
         with_means = own if name in uncentred else ()
+        centred_target = None
+        if name in centred:
+            centred_target = CentredTarget(moments, moments.layer)
         targets[name] = _LayerTargets(
             SensitivityTarget(moments, moments.layer),
             {window: CentredWindowTarget(moments, window) for window in own},
-            CentredTarget(moments, moments.layer) if name in centred else None,
+            centred_target,
             {window: WindowTarget(moments, window) for window in with_means},
         )
     return targets

@@ -46,6 +46,8 @@ def peak(chip: ChipSpec, bits: int, input_bits: int | None = None) -> Peak:
     array = replace(array, cell_bits=array.cell_bits or table.cell_bits)
     wide = array.columns_per_weight(bits)
     columns = array.columns // wide * wide
+    # Where columns are subtracted, one of two is converted.
+    converted = columns // 2 if array.subtracts else None
     macro = Macro(
         rows=array.rows,
         columns=columns,
@@ -53,8 +55,7 @@ def peak(chip: ChipSpec, bits: int, input_bits: int | None = None) -> Peak:
         weight_bits=bits,
         input_bits=input_bits or bits,
         dac_bits=array.dac_bits or 1,
-        # Where columns are subtracted, one of two is converted.
-        converted=columns // 2 if array.subtracts else None,
+        converted=converted,
     )
     stage = macro_energy(table, macro)
     time = 1e3 * stage.latency  # ns of a whole input

@@ -80,16 +80,20 @@ def place_copies(graph: TaskGraph, chip: ChipSpec, copies: Sequence[Sequence[int
     places = dict(zip(sets, pairwise(bounds), strict=True))
     own_copies = dict(zip(sets, copies, strict=True))
     parts: list[tuple[Part, ...]] = []
+    copied: list[tuple[int, ...]] = []
     for task in graph.tasks:
+        own: tuple[int, ...] = ()
         if task.arrays is not None:
+            own = tuple(own_copies[task.arrays])
             parts.append(_parts(task, places[task.arrays], max(own_copies[task.arrays]), chip.cores.arrays))
         elif task.reads:
             last = parts[max(reading.source for reading in task.reads)]
             parts.append(tuple(Part(part.core, part.share, part.share) for part in last))
         else:
             parts.append((Part(0, 1.0, 1.0),))  # the input comes in at the first core
+        copied.append(own)
     return Placement(
-        tuple(() if task.arrays is None else tuple(own_copies[task.arrays]) for task in graph.tasks),
+        tuple(copied),
         tuple(parts),
         bounds[-1],
     )
@@ -132,7 +136,10 @@ def _needs(task: Task, first: int, behind: int, copies: int, arrays: int) -> flo
     channels = []
     for copy in range(first * copies // arrays, (behind - 1) * copies // arrays + 1):
         here = min(behind, (copy + 1) * each) - max(first, copy * each)
-        channels.append(min(here / task.row_tiles, 1.0) if len(task.matrices) == 1 else 1.0)
+        share = 1.0
+        if len(task.matrices) == 1:
+            share = min(here / task.row_tiles, 1.0)
+        channels.append(share)
     halo = 0.0
     if len(channels) < copies:
         halo = task.halo * max(channels)

@@ -67,7 +67,9 @@ class ChipStudy:
         Raises:
             InputError: it needs more, or more room in buffers.
         """
-        run = self._run(best_plan(self.mappings, arrays) if plan is None else plan)
+        if plan is None:
+            plan = best_plan(self.mappings, arrays)
+        run = self._run(plan)
         placement, sent = placed_on(run.graph, self.chip, arrays)
         return replace(run, pipeline=_pipeline(run, placement, sent))
 

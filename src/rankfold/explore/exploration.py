@@ -160,11 +160,12 @@ def _settled(
     Raises:
         InputError: there is none of these plans, or the folder holds something else.
     """
+    kept_in = None if folder is None else folder / PLANS
     settling = Settling(
         networks=networks,
         space=space,
         trained=trained,
-        folder=None if folder is None else folder / PLANS,
+        folder=kept_in,
         losses=losses,
         progress=progress,
     )

@@ -58,7 +58,8 @@ def fields(folder: Path | None = None) -> Mapping[str, Field]:
     known.append(Field(KIND, _read_kind, 3))
     for place in FIGURES:
         # Numbers of cores decide about places and traffic, other figures about time and energy alone.
-        known.append(_of_chip(place, 3 if place in ("cores/count", "cores/arrays") else 4))
+        early = 3 if place in ("cores/count", "cores/arrays") else 4
+        known.append(_of_chip(place, early))
     return {one.place: one for one in known}
 
 

@@ -102,15 +102,19 @@ def plan_choice(content: Mapping[str, Any], folder: Path | None) -> PlanChoice:
     bits = given.get("bits", BITS)
     if isinstance(bits, list):
         bits = tuple(bits)
+    file = None
+    if "file" in given:
+        file = (folder or Path()) / given["file"]
+    usual = CHIP if source in ("bits", "method") else PLAN
     found = PlanChoice(
         name=content.get("name") or _name(given),
         bits=bits,
         method=_method(given, of_method),
-        file=None if "file" not in given else (folder or Path()) / given["file"],
+        file=file,
         budgets=_budgets(given),
         kinds=_kinds(given),
         network=content.get("network"),
-        free=content.get("mappings", CHIP if source in ("bits", "method") else PLAN) == CHIP,
+        free=content.get("mappings", usual) == CHIP,
     )
     if found.file is not None:
         _loaded(found.file)  # a file that is no plan is refused before anything is run
@@ -133,7 +137,9 @@ def _method(given: Mapping[str, Any], of_method: Mapping[str, Any]) -> Method | 
     if name not in METHODS:
         raise InputError(f"method (={name}) must be one of {', '.join(METHODS)}{did_you_mean(name, METHODS)}")
     # YAML reads 4 as a number and 1/8 as a text.
-    texts = {key: str(value) if key == "rank" else value for key, value in of_method.items()}
+    texts = dict(of_method)
+    if "rank" in texts:
+        texts["rank"] = str(texts["rank"])
     return method_with(name, texts)
 
 

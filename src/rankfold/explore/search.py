@@ -106,7 +106,10 @@ def _indices(trial: optuna.Trial, sizes: Sequence[int]) -> list[int]:
     """The choice of every axis; one without a choice is no parameter."""
     indices = []
     for axis, size in enumerate(sizes):
-        indices.append(trial.suggest_int(str(axis), 0, size - 1) if size > 1 else 0)
+        index = 0
+        if size > 1:
+            index = trial.suggest_int(str(axis), 0, size - 1)
+        indices.append(index)
     return indices
 
 

@@ -185,8 +185,8 @@ def write_zigzag(path: str | Path, network: Network, plan: Plan, linear: bool = 
             ends = beside or index == len(layers) - 1
             bits = behind.input_bits or FLOAT_BITS if ends else layer.input_bits
             # Layers are counted from the first one, which has none before it and names itself.
-            source = max(before if beside else number - 1, 0)
-            entries.append(_zigzag_layer(number, layer, source, bits))
+            source = before if beside else number - 1
+            entries.append(_zigzag_layer(number, layer, max(source, 0), bits))
     # A line for each list of numbers, and the keys in the order in which ZigZag's own files have them.
     text = yaml.safe_dump(entries, sort_keys=False, default_flow_style=None, width=130)
     write_text(path, text)

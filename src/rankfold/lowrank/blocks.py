@@ -123,6 +123,7 @@ class BlockProblem:
         parts = [columns[cut] for cut in cuts]
         roots = tuple(factor(problem.moments[np.ix_(own, own)], in_place=True) for own in parts)
         inverses = tuple(map(inverse_triangle, roots))
+        precision = np.float32 if single else np.float64
         made = cls(
             kept=kept,
             cuts=cuts,
@@ -130,7 +131,7 @@ class BlockProblem:
             wanted=_times_triangles(target, cuts, roots),
             roots=roots,
             inverses=inverses,
-            white=_whitened(problem.moments, parts, inverses, np.float32 if single else np.float64),
+            white=_whitened(problem.moments, parts, inverses, precision),
             # W_T S C^-T = (W_T C) (C^-1 S C^-T).
             pull=_times_triangles(pull, cuts, [inverted.T for inverted in inverses]),
         )
@@ -229,7 +230,8 @@ class BlockProblem:
                 else:
                     outputs[i] = _towards_leading(free, outputs[i])
                 rows[i] = outputs[i].T @ free
-                reach.put(i, outputs[i], rows[i], slice(cut.stop if sweep == sweeps - 1 else 0, None))
+                from_column = cut.stop if sweep == sweeps - 1 else 0
+                reach.put(i, outputs[i], rows[i], slice(from_column, None))
             if sweep == sweeps - 1:
                 break
             lost = self.wanted - _side_by_side(outputs, rows)  # (m, n) D

@@ -56,7 +56,9 @@ def batch_norm(
         if wanted is None:
             return plain
         wanted.done = True
-        return F.relu_(plain if added is None else plain + added)
+        if added is not None:
+            plain = plain + added
+        return F.relu_(plain)
     settings: dict[str, Any] = {"running": running, "momentum": momentum, "eps": eps}
     settings["rectify"] = wanted is not None
     step, gain = None, 1.0

@@ -75,7 +75,8 @@ def _all(setting: Any, value: int) -> bool:
     """Whether a setting of a convolution, a number or one for each side, is this one."""
     if isinstance(setting, str):
         return False
-    return set(setting if isinstance(setting, Sequence) else (setting,)) == {value}
+    sides = setting if isinstance(setting, Sequence) else (setting,)
+    return set(sides) == {value}
 
 
 def _fits(x: Any, weight: Tensor, bias: Any, window: Window) -> bool:

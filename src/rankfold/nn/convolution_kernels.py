@@ -85,7 +85,7 @@ class ConvolutionKernels:
         come before the result is rounded.
         """
         y = _images(x.shape[0], weight.shape[0], window.out(x.shape[2]), window.out(x.shape[3]))
-        addresses = [None if part is None else part.data_ptr() for part in (bias, added)]
+        addresses = [_address(bias), _address(added)]
         shape, threads = _shape(x.shape, weight, window), torch.get_num_threads()
         _check(
             self._forward(x.data_ptr(), weight.data_ptr(), *addresses, y.data_ptr(), shape, rectify, threads)
@@ -121,6 +121,11 @@ def _shape(size: torch.Size, weight: Tensor, window: Window) -> ctypes._Pointer[
     images, channels, height, width = size
     shape = _Shape(images, height, width, channels, weight.shape[0], window.size, window.stride)
     return ctypes.pointer(shape)
+
+
+def _address(part: Tensor | None) -> int | None:
+    """Where a tensor lies; None: there is none."""
+    return None if part is None else part.data_ptr()
 
 
 def _check(failed: int) -> None:

@@ -71,7 +71,8 @@ def rectified_norm(
         reader: the only module that reads the result, which it is then called with: what is returned is its
             output. The quantiser of a plain `QuantConv2d` becomes part of the operation.
     """
-    wanted = Asked(added, _rounding_of(reader) if added is None else None)
+    rounding = _rounding_of(reader) if added is None else None
+    wanted = Asked(added, rounding)
     if not torch.compiler.is_compiling():
         _note(norm)
     if torch.compiler.is_compiling() or type(norm) not in (nn.BatchNorm2d, nn.Conv2d) or is_seen(norm):
@@ -83,7 +84,9 @@ def rectified_norm(
         finally:
             _ASKED.reset(token)
     if not wanted.done:
-        y = F.relu_(y if added is None else y + added)
+        if added is not None:
+            y = y + added
+        y = F.relu_(y)
     if reader is None:
         return y
     if wanted.rounded:

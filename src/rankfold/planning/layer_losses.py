@@ -70,7 +70,8 @@ class UnstudiedLosses:
 
     def of(self, kind: LayerKind) -> KindLosses:
         """The kind, and its loss: none, also of fewer channels, which nobody else reads."""
-        return KindLosses(kind, 0.0 if kind.computes else self.skipping, None)
+        loss = 0.0 if kind.computes else self.skipping
+        return KindLosses(kind, loss, None)
 
 
 class LayerLosses:

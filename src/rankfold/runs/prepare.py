@@ -45,6 +45,14 @@ def prepare(
     check_choices(chosen, data, plan, recipe)
     suited = data.fitted(recipe)
     own = copy.deepcopy(model)  # the steps work in place
+    hardware = plan.machine
+    if chosen.hardware is not None:
+        hardware = chosen.hardware.with_array(plan.array)
+    metric, outputs = None, None
+    if chosen.metric is not None:
+        metric = Metric.of(chosen.metric).named()
+    if chosen.outputs is not None:
+        outputs = OutputModel.parse(chosen.outputs)
     state = RunState(
         model=own,
         plan=plan,
@@ -57,13 +65,13 @@ def prepare(
         distillation=effective(chosen.distillation, suited),
         reconstruction=chosen.reconstruction,
         noise=chosen.noise,
-        hardware=plan.machine if chosen.hardware is None else chosen.hardware.with_array(plan.array),
+        hardware=hardware,
         notes=chosen.notes or RunNotes(),
         progress=told(chosen.progress, chosen.processes),
         processes=chosen.processes,
         captured=chosen.captured,
-        metric=None if chosen.metric is None else Metric.of(chosen.metric).named(),
-        outputs=None if chosen.outputs is None else OutputModel.parse(chosen.outputs),
+        metric=metric,
+        outputs=outputs,
         # Dense, before any step: plans name its layers, and costs are of its shapes. It takes longest.
         network=traced(own, data, chosen.name or plan.model),
     )

@@ -221,7 +221,8 @@ class Result:
         if self.metric is not None:
             content["metric"] = asdict(self.metric)
         # In the same place, whatever it is called.
-        return {self.accuracy.key if name == "accuracy" else name: part for name, part in content.items()}
+        names = {"accuracy": self.accuracy.key}
+        return {names.get(name, name): part for name, part in content.items()}
 
     def save(self, path: str | Path) -> None:
         """Write `result.json` atomically."""

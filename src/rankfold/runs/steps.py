@@ -104,7 +104,8 @@ def start(state: RunState) -> None:
         _be_measured_against_(state, loss)
     # Now, while the network is still dense and in float.
     if state.distillation is not None:
-        state.teacher = Teacher(state.model, state.distillation, loss if state.taught_alone else None)
+        alone = loss if state.taught_alone else None
+        state.teacher = Teacher(state.model, state.distillation, alone)
     if state.reconstruction is not None:
         state.reference = copy.deepcopy(state.model)
 

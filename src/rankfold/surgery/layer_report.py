@@ -54,6 +54,7 @@ def report(
         before: weights and biases that it had.
         moments: of the data that it was made for; None: for none.
     """
+    coverage = None if moments is None else moments.coverage
     return LayerReport(
         name=layer.name,
         kind=layer.kind,
@@ -63,7 +64,7 @@ def report(
         output_error=made.output_error,
         parameters_before=before,
         parameters_after=kept_parameters(made.module),
-        coverage=None if moments is None else moments.coverage,
+        coverage=coverage,
     )
 
 

@@ -75,8 +75,8 @@ class Decoder:
                 raise InputError(
                     f"data {self.where}: image {index} has more than 8 bits a channel; convert it to 8 bits"
                 )
-            is_grey = picture.mode in ("1", "L")
-            picture = picture.convert("L" if is_grey else "RGB")
+            mode = "L" if picture.mode in ("1", "L") else "RGB"
+            picture = picture.convert(mode)
             if self.size is None:
                 pixels = np.asarray(picture)
             else:

@@ -119,13 +119,15 @@ class StaticTraining(Training):
         self._sgd.zero_grad(set_to_none=True)
         self._sgd.step()
         self._step_sizes.use_all_levels_()
+        # Of labels alone one loss is summed; with a teacher its own two beside that.
+        kinds = 1 if self._teacher is None else 3
         return StaticStep(
             self._losses,
             images=self._images,
             stretch=self._stretch,
             sgd=StaticSGD(self._sgd),
             step_sizes=self._step_sizes,
-            kinds=1 if self._teacher is None else 3,
+            kinds=kinds,
             backend=self._backend,
         )
 

@@ -84,7 +84,8 @@ def _takes_statistics(func: Callable[..., Any], args: Sequence[Any], named: Mapp
         return False
     # Behind input, weight, bias and, mostly, running statistics; those without it are of training alone.
     flags = [value for value in args[3:6] if isinstance(value, bool)]
-    return bool(named.get("training", flags[0] if flags else True))
+    usual = flags[0] if flags else True
+    return bool(named.get("training", usual))
 
 
 def _shared_norm(

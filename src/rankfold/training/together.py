@@ -147,6 +147,9 @@ class _Lane:
             return
         if pupil.teacher is not None:
             shared.check_teacher(pupil.teacher, pupil.recipe)
+        every = None
+        if pupil.checkpoint is not None:
+            every = pupil.checkpoint.images
         self._training = StaticTraining(
             pupil.model,
             data,
@@ -154,7 +157,7 @@ class _Lane:
             shared.images(data),
             teacher=pupil.teacher,
             progress=pupil.progress or Silent(),
-            every=None if pupil.checkpoint is None else pupil.checkpoint.images,
+            every=every,
             backend=self._backend,
         )
         if pupil.teacher is not None:

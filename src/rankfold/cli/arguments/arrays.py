@@ -247,7 +247,8 @@ def kept_with_plan(options: argparse.Namespace, hardware: Hardware, planned: obj
     # Without cells energy takes those of the technology, but a simulation would read whole weights.
     if hardware.array.cell_bits is None:
         figures.pop("adc_bits", None)
-    return _with(options, figures, planned if isinstance(planned, Plan) else None)
+    own = planned if isinstance(planned, Plan) else None
+    return _with(options, figures, own)
 
 
 def _with(options: argparse.Namespace, figures: dict[str, Any], planned: Plan | None) -> Hardware:

@@ -222,8 +222,10 @@ def distillation(options: argparse.Namespace) -> Distillation | None:
                 "--distil-unlabelled",
                 "distil_unlabelled",
             )
-        all_images = options.distil_unlabelled is True
-        return Distillation.unlabelled(None if all_images else options.distil_unlabelled)
+        images = options.distil_unlabelled
+        if images is True:  # given without a number
+            images = None
+        return Distillation.unlabelled(images)
     # Not given, or given without a weight: the usual one.
     if options.distil is None or options.distil is True:
         return Distillation()

@@ -174,7 +174,8 @@ def _runner(options: argparse.Namespace) -> RayRunner | TogetherRunner | None:
             "--together trains cells in this process; omit it, or omit --ray", "together", "ray"
         )
     if options.together is not None:
-        return TogetherRunner(options.together, "inductor" if options.fuse else None)
+        backend = "inductor" if options.fuse else None
+        return TogetherRunner(options.together, backend)
     refuse_given(options, ["fuse"], "{flag} goes with --together; add that, or omit it")
     if options.ray is not None:
         return RayRunner(options.ray, options.threads or 1, options.gpus)

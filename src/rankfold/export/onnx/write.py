@@ -166,13 +166,16 @@ def _exported(model: nn.Module, inputs: _Inputs) -> Any:
         ) from None
     try:
         plain = _plain_float(model).eval()
+        outputs = ["logits"]
+        if isinstance(model, OnnxGraph):
+            outputs = list(model.output_names)
         with torch.no_grad(), quiet_torch():
             program = torch.onnx.export(
                 plain,
                 inputs.by_position,
                 kwargs=inputs.by_name,
                 input_names=inputs.names(model),
-                output_names=list(model.output_names) if isinstance(model, OnnxGraph) else ["logits"],
+                output_names=outputs,
                 dynamic_shapes=inputs.open_sizes(model),
                 opset_version=OPSET,
                 dynamo=True,

@@ -64,12 +64,16 @@ def _convolution(file: OnnxFile, known: Known, node: Any, options: dict[str, Any
         return None
     first, last = placed
     groups = options.get("group", 1)
+    # What both sides do not share is put beside the module.
+    padding: Any = 0
+    if first == last:
+        padding = first
     module = CONVOLUTIONS[len(kernel)](
         weight.shape[1] * groups,
         weight.shape[0],
         kernel,
         stride,
-        padding=first if first == last else 0,
+        padding=padding,
         dilation=dilation,
         groups=groups,
         bias=bias is not None,
@@ -113,13 +117,17 @@ def _transposed(file: OnnxFile, known: Known, node: Any, options: dict[str, Any]
     )
     even = [one - more for one, more in zip(first, further, strict=True)] == last and min(first) >= 0
     groups = options.get("group", 1)
+    padding: Any = 0
+    output_padding: Any = 0
+    if even:
+        padding, output_padding = first, further
     module = TRANSPOSED[len(kernel)](
         weight.shape[0],
         weight.shape[1] * groups,
         kernel,
         stride,
-        padding=first if even else 0,
-        output_padding=further if even else 0,
+        padding=padding,
+        output_padding=output_padding,
         groups=groups,
         bias=bias is not None,
         dilation=dilation,

@@ -105,8 +105,7 @@ class TrimmedLayer(OfWindows):
 
     def short(self) -> str:
         """`c10>8`, numbers of channels with a blank for all, and the window: `c>8 w2x4 r64`."""
-        reads, gives = ("" if text is None else channels_in(text) for text in (self.reads, self.gives))
-        words = f"c{reads}>{gives}"
+        words = f"c{_number_of(self.reads)}>{_number_of(self.gives)}"
         if self.window is not None:
             words += f" {self.inner.short()}"
         return words
@@ -153,3 +152,8 @@ class TrimmedLayer(OfWindows):
             return False
         alike = (self.reads, self.gives) == (other.reads, other.gives)
         return alike and (self.window is not None or other.window is None) and self.inner.holds(other.inner)
+
+
+def _number_of(channels: str | None) -> str:
+    """How many channels a set has, as texts say it; a blank for all."""
+    return "" if channels is None else str(channels_in(channels))

@@ -66,6 +66,16 @@ class Candidate:
     needs: Need | None = None
 
     @property
+    def needed_layer(self) -> str:
+        """The layer that it needs something of; empty: none."""
+        return "" if self.needs is None else self.needs.layer
+
+    @property
+    def needed_most(self) -> float:
+        """The most channels that this layer may read; infinite where none is needed."""
+        return math.inf if self.needs is None else self.needs.most
+
+    @property
     def idle(self) -> bool:
         """Whether the layer gives the same whatever it reads."""
         return not self.entry.kind.computes

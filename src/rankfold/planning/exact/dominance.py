@@ -85,8 +85,8 @@ def _no_more(candidates: Candidates, quantities: Sequence[str]) -> np.ndarray:
 
 def _needing_no_more(candidates: Candidates) -> np.ndarray:
     """(K, K) booleans: whether the first one can be had wherever the second can."""
-    names = np.array([one.needs.layer if one.needs else "" for one in candidates])
-    most = np.array([one.needs.most if one.needs else np.inf for one in candidates])
+    names = np.array([one.needed_layer for one in candidates])
+    most = np.array([one.needed_most for one in candidates])
     needing_no_more: np.ndarray = (names[:, None] == "") | (
         (names[:, None] == names) & (most[:, None] >= most)
     )

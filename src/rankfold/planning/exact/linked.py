@@ -103,8 +103,11 @@ def _needs(choices: Choices) -> list[np.ndarray]:
     numbers = {layer[0].entry.name: number for number, layer in enumerate(choices)}
     found = []
     for layer in choices:
-        needs = [one.needs for one in layer]
-        found.append(np.array([(NOTHING, 0) if n is None else (numbers[n.layer], n.most) for n in needs]))
+        needs = np.full((len(layer), 2), (NOTHING, 0))
+        for number, one in enumerate(layer):
+            if one.needs is not None:
+                needs[number] = numbers[one.needs.layer], one.needs.most
+        found.append(needs)
     return found
 
 

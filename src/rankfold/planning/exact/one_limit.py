@@ -170,7 +170,7 @@ class _Search:
         relaxed = float(whole.bound(np.array([room]))[0])
         self._relaxed = relaxed - ROUNDED * (relaxed + price * room)
         # Nothing to choose comes last, where it adds no state.
-        second = [np.sort(prices)[1] if len(prices) > 1 else np.inf for prices in self._prices]
+        second = [np.sort(np.append(prices, np.inf))[1] for prices in self._prices]
         self._order = np.argsort(second, kind="stable")
 
     def _price(self, whole: _Relaxed) -> float:

@@ -236,8 +236,8 @@ class Knapsack:
         """That a candidate which needs another layer to read few channels is taken only where it does."""
         names = np.array([one.entry.name for one in self.candidates])
         reads = np.array([one.reads for one in self.candidates])
-        asked = np.array([one.needs.layer if one.needs else "" for one in self.candidates])
-        most = np.array([one.needs.most if one.needs else np.inf for one in self.candidates])
+        asked = np.array([one.needed_layer for one in self.candidates])
+        most = np.array([one.needed_most for one in self.candidates])
         links = []
         needs = {(name, need.layer, need.most) for name, need in self._needs()}
         for name, other, channels in sorted(needs):

@@ -42,6 +42,8 @@ def write_search(
         measured = repr(plan.accuracy) if search.metric else f"{plan.accuracy:.6f}"
         rows.append([plan.cycles, arrays, measured, is_start, path.name, hardware.name])
     table = folder / "measured.csv"
-    header = [search.metric or name if name == "accuracy" else name for name in COLUMNS]
+    header = list(COLUMNS)
+    if search.metric is not None:
+        header[header.index("accuracy")] = search.metric
     write_csv(table, header, rows)
     return table, *plans

@@ -118,8 +118,10 @@ def _draw_accuracies(axes: Axes, run: Run, colour: str, alone: bool) -> list[_En
     """Draw both lines of a run; returns the ends that get a name: of a run among others, the tests alone."""
     epochs = [record.epoch for record in run.history]
     # Of outputs that are no scores nothing is right or wrong while they are trained.
-    seen = [math.nan if record.train_accuracy is None else record.train_accuracy for record in run.history]
-    train = [100 * share for share in seen]
+    train = [math.nan] * len(epochs)
+    for place, record in enumerate(run.history):
+        if record.train_accuracy is not None:
+            train[place] = 100 * record.train_accuracy
     # Not every epoch need be tested.
     tested_epochs = []
     tests = []

@@ -45,6 +45,7 @@ def render_chip_page(run: ChipRun, check: Check | None = None) -> str:
         parts["layer_by_layer"] = _layer_by_layer(run, run.layer_by_layer)
     if check is not None:
         parts["check"] = tables.check_table(check)
+    images = 0 if check is None else check.images
     return template("chip.html").render(
         title=f"{run.network} on the chip {run.chip.name}",
         headline=headline(run),
@@ -54,7 +55,7 @@ def render_chip_page(run: ChipRun, check: Check | None = None) -> str:
         energy_table=tables.energy_table(run),
         area=shares_chart("Area by part", run.area, f"{{:,.3f}}{GAP}mm²"),
         area_table=tables.area_table(run),
-        images=check.images if check else 0,
+        images=images,
         **parts,
     )
 

@@ -39,7 +39,8 @@ def timeline(run: ChipRun, pipeline: Pipeline, there: Residents) -> Chart:
     for row, (index, task) in enumerate(shown):
         times, colour = pipeline.timing.tasks[index], there.colour(index)
         layer = there.of_task[index]
-        with drawn.mark(_in_words(task, times), of=str(layer.number) if layer else "", stop=True):
+        number = str(layer.number) if layer else ""
+        with drawn.mark(_in_words(task, times), of=number, stop=True):
             whole = (rows.x(NS * float(times.begins[0])), rows.x(NS * float(times.ends[-1])))
             drawn.bars([whole], rows.top(row), rows.bar, colour, opacity=PALE)
             drawn.bars(_working(rows, times), rows.top(row), rows.bar, colour)

@@ -36,6 +36,11 @@ def exploration_page(found: Exploration) -> str:
         drawn = figure(found, points, _others(found)).to_html(
             config=SETTINGS, include_plotlyjs=True, full_html=False, div_id="front"
         )
+    wide, heads = 0, list[str]()
+    if points:
+        wide = width(found)
+        # Places in a chip's file may be broken behind their steps.
+        heads = [in_signs(name).replace("/", "/\u200b") for name in headers(found)]
     names = ", ".join(network.name for network in found.networks)
     chips = ", ".join(chip.name for chip in found.space.chips)
     return template("exploration.html").render(
@@ -46,12 +51,11 @@ def exploration_page(found: Exploration) -> str:
         cards=_cards(found),
         found=found,
         figure=drawn,
-        width=width(found) if points else 0,
+        width=wide,
         shown=len(points),
         measured=found.accuracies is not None,
         predicted=LOSS in found.objectives,
-        # Places in a chip's file may be broken behind their steps.
-        headers=[in_signs(name).replace("/", "/\u200b") for name in headers(found)] if points else [],
+        headers=heads,
         words=1 + len(found.space.varying(len(found.networks))),
         rows=[cells(found, number) for number in points],
         reasons=reasons(found, 10),

@@ -33,7 +33,8 @@ def onnx_flow(file: OnnxFile, sizes: Sizes, layers: Mapping[str, ConvShape]) -> 
         layer = layers.get(node.output[0]) if node.output else None
         if layer is not None:
             # What is computed from constants alone is there from the start.
-            recorder.layer(layer.name, origin[sources[0]] if sources else INPUT)
+            source = origin[sources[0]] if sources else INPUT
+            recorder.layer(layer.name, source)
             made_by = layer.name
         elif not sources or node.op_type in OF_SIZES:
             continue

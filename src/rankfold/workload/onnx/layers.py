@@ -112,7 +112,9 @@ def read_onnx(path: str | Path, image: Sequence[int] | None = None) -> Network:
     layers = []
     for layer in network.layers:
         # As `load_onnx` makes them plain convolutions, they may become anything, and zeros may be trained.
-        layers.append(replace(layer, fixed="", zeros=0) if is_replaced(layer) else layer)
+        if is_replaced(layer):
+            layer = replace(layer, fixed="", zeros=0)
+        layers.append(layer)
     return replace(network, layers=tuple(layers))
 
 

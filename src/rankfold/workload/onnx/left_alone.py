@@ -99,7 +99,8 @@ def computed_convolution(
     """A convolution whose weight is computed from what the network is given."""
     dims = sizes.known.get(weight)
     # The whole kernel meets every output, or every input of a transposed convolution.
-    met = _sizes_of_first(sizes, node.input if node.op_type == TRANSPOSED else node.output)
+    ends = node.input if node.op_type == TRANSPOSED else node.output
+    met = _sizes_of_first(sizes, ends)
     macs = None
     if dims is not None and met is not None:
         macs = math.prod(dims) * math.prod(met[2:])

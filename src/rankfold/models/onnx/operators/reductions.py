@@ -26,7 +26,9 @@ def _with_any(x: Tensor, axes: list[int], otherwise: float) -> Tensor:
     """x; where it has no element along axes, one that stands for none."""
     if x.numel():
         return x
-    shape = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+    shape = list(x.shape)
+    for axis in axes:
+        shape[axis] = 1
     value = otherwise > 0 if x.dtype == torch.bool else otherwise
     return torch.full(shape, value, dtype=x.dtype, device=x.device)
 
@@ -88,7 +90,8 @@ _extreme("ArgMin", torch.argmin)
 def _softmax(name: str, function: Callable[..., Tensor]) -> None:
     def shares(x: Tensor, *, axis: int | None = None, opset: int) -> Tensor:
         if opset >= 13:
-            return function(x, -1 if axis is None else axis)
+            last = -1 if axis is None else axis
+            return function(x, last)
         # Before, all axes from this one on counted as one.
         first = 1 if axis is None else axis % x.ndim
         rows = x.reshape(math.prod(x.shape[:first]), -1)

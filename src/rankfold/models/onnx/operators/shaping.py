@@ -36,7 +36,8 @@ def reshape(x: Value, sizes: Value, *, allowzero: int = 0) -> Value:
         return listed(x)
     values = tensor(x)
     if not allowzero:
-        wanted = [values.shape[place] if one == 0 else one for place, one in enumerate(wanted)]
+        # `or`: a size of 0 is the size that x has there.
+        wanted = [one or values.shape[place] for place, one in enumerate(wanted)]
     return values.reshape(wanted)
 
 
@@ -80,7 +81,9 @@ def unsqueeze(x: Value, given: Value = None, *, axes: list[int] | None = None) -
 @operator("Transpose")
 def transpose(x: Tensor, *, perm: list[int] | None = None) -> Tensor:
     """Axes in another order, turned round where none is given."""
-    return x.permute(perm if perm is not None else list(range(x.ndim))[::-1])
+    if perm is None:
+        perm = list(range(x.ndim))[::-1]
+    return x.permute(perm)
 
 
 @operator("Concat")
@@ -151,7 +154,8 @@ def _bounds(start: int, stop: int, step: int, length: int) -> tuple[int, int | N
 def _sliced(x: Tensor, axis: int, start: int, stop: int, step: int) -> Tensor:
     if step > 0:
         index: list[Any] = [slice(None)] * x.ndim
-        index[axis] = slice(start, None if stop >= LAST else stop, step)
+        end = None if stop >= LAST else stop
+        index[axis] = slice(start, end, step)
         return x[tuple(index)]
     chosen = range(*slice(*_bounds(start, stop, step, x.shape[axis])).indices(x.shape[axis]))
     return x.index_select(axis, torch.tensor(list(chosen), dtype=torch.int64, device=x.device))

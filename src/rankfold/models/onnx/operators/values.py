@@ -21,7 +21,8 @@ def tensor(value: Value, like: Tensor | None = None) -> Tensor:
     if isinstance(value, Tensor):
         return value
     assert value is not None
-    return torch.tensor(value, dtype=torch.int64, device=None if like is None else like.device)
+    device = None if like is None else like.device
+    return torch.tensor(value, dtype=torch.int64, device=device)
 
 
 def tensors(*values: Value) -> list[Tensor]:

@@ -41,8 +41,10 @@ def sides(
     for size, k, s, d in zip(plane, kernel, stride, dilation, strict=True):
         missing = max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
         small, large = missing // 2, missing - missing // 2
-        before.append(large if auto_pad == "SAME_LOWER" else small)
-        behind.append(small if auto_pad == "SAME_LOWER" else large)
+        # An odd one goes behind, or before where the lower side is said.
+        first, last = (large, small) if auto_pad == "SAME_LOWER" else (small, large)
+        before.append(first)
+        behind.append(last)
     return before, behind
 
 
@@ -180,9 +182,9 @@ def largest(
     values = padded(x, before, [one + more for one, more in zip(behind, beyond, strict=True)], lowest)
     run: Any = LARGEST[len(kernel_shape)]
     # Of whole numbers of 8 bits torch has no windows.
-    found: Tensor = run(
-        values.float() if not x.is_floating_point() else values, kernel_shape, stride, 0, dilation
-    )
+    if not x.is_floating_point():
+        values = values.float()
+    found: Tensor = run(values, kernel_shape, stride, 0, dilation)
     return found.to(x.dtype)
 
 
