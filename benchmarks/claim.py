@@ -145,6 +145,10 @@ def in_words(setting: str, value: Any) -> str:
         return f"{value:,} cycles"
     if setting == "rounding":
         return f"rounding {value}"
+    if setting == "max_energy":
+        return f"{int(value.removesuffix('nJ')):,} nJ"
+    if setting == "layer_bits":
+        return f"{value} bits by layer"
     return f"{settings()[setting].short} = {value}"
 
 

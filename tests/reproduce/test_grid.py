@@ -108,20 +108,22 @@ def test_the_headlines_on_cifar100(name, epochs, plans, energies):
 
 def test_one_epoch_of_what_the_largest_headlines_come_from():
     """Cells of the larger grid, three seeds of two plans and of what they are held against; and a plan beside
-    uniform windows, and one with rounding counted.
+    uniform windows, one with rounding counted, and one for an energy.
     """
     short, whole = load_grid("wrn16-4-cifar100-one-epoch"), load_grid("headlines-wrn16-4-cifar100-cpu")
     assert (short.model, short.data, short.array) == (whole.model, whole.data, whole.array)
     assert short.recipe == replace(whole.recipe, epochs=1)
     assert (short.arrays, short.baseline_recipe) == (whole.arrays, whole.baseline_recipe)
-    counted, beside = sorted(
-        set(short.cells) - set(whole.cells), key=lambda cell: "rounding" not in cell.settings
-    )
-    assert counted.settings == {"max_cycles": 9856, "rounding": "counted"}
+    own = {cell.name: cell for cell in set(short.cells) - set(whole.cells)}
+    assert sorted(own) == [
+        "planned-c8192-d0.9-b4-s0",
+        "planned-c9856-roundingcounted-d0.9-b4-s0",
+        "planned-energy2085nJ-bits2-8-d0.9-b4-s0",
+    ]
     network = zoo_network("wrn16-4", (3, 32, 32))
     windows = uniform_plan(network, short.array, Windows(row_tiles=2), mapping="best", bits=4)
     needed = network_cycles(network, windows).chosen_cycles
-    assert (beside.method, beside.settings["max_cycles"]) == ("planned", needed)
+    assert own["planned-c8192-d0.9-b4-s0"].settings["max_cycles"] == needed
     again = {cell.name for cell in short.cells if cell.seed == 2}
     assert again == {
         "planned-c8832-d0.9-b4-s2",
