@@ -5,9 +5,9 @@ Usage: python benchmarks/claim.py
 Reads `cells.csv` of the grids in `COMPARED`, in `results/reproduction`, and prints the tables of
 docs/reproduction.md in Markdown: a plan that was trained under three seeds, and a row for each other network
 on the array of that plan; of ResNet-20 the dense networks of 4, 3 and 2 bits, too, which were trained by
-themselves (`results/planned/dense-4-bits` and so on). Cycles in the published reading and by the best
-mapping of each layer; energy under the best mapping. Times are the others' cycles over the plan's, whichever
-is more accurate: the column of points says that.
+themselves (`results/planned/dense-4-bits`, of further seeds `dense-4-bits-s1`, and so on). Cycles in the
+published reading and by the best mapping of each layer; energy under the best mapping. Times are the others'
+cycles over the plan's, whichever is more accurate: the column of points says that.
 
 Then, of the first training of each, what arrays as they are built make of it: what it keeps there
 (`on_arrays.csv`, `window_on_arrays.py`) and what it costs (`priced.csv`, `priced_networks.py`).
@@ -20,6 +20,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from rankfold.cost import PUBLISHED
@@ -153,20 +154,25 @@ def in_words(setting: str, value: Any) -> str:
 
 
 def of_record(name: str, size: int) -> Trained:
-    """A dense ResNet-20 that was trained once, by itself, on arrays of the size."""
+    """A dense ResNet-20 that was trained by itself, under all seeds on record, on arrays of the size."""
     folder = RESULTS / "planned" / name
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    results = []
+    for one in (folder, *sorted(folder.parent.glob(f"{name}-s[0-9]"))):
+        results.append(json.loads((one / "result.json").read_text(encoding="utf-8")))
+    accuracies = [result["accuracy"]["final"] for result in results]
+    spread = stdev(accuracies) if len(accuracies) > 1 else None
     plan = Plan.load(folder / "plan.json")
     costs = costs_on(ArraySpec(size, size), zoo_network("resnet20"), plan, {}, DEFAULT_HARDWARE)
     (bits,) = {layer.weight_bits for layer in plan.layers[1:-1]}  # the first and the last have eight
-    epochs = result["recipe"]["epochs"]
+    (epochs,) = {result["recipe"]["epochs"] for result in results}
     return Trained(
         f"dense, {bits} bits, {epochs} epochs",
-        result["accuracy"]["final"],
-        None,
+        fmean(accuracies),
+        spread,
         published=costs[PUBLISHED][0],
         best=costs[BEST][0],
         energy=costs[BEST][2] / 1000,
+        seeds=len(results),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from rankfold.explore.runners import Chunk, Evaluate, Runner, ThisProcess
 from rankfold.explore.search import Search, search_points
 from rankfold.explore.settle import Settling
 from rankfold.explore.space import Space
+from rankfold.files import digest_of
 from rankfold.plan import Plan
 from rankfold.progress import Progress, Silent
 from rankfold.records.claim import Claim, as_read_back
@@ -352,4 +352,4 @@ def _all_of(network: Network) -> list[Any]:
 
 def _digest(value: Any) -> str:
     """Of frozen data classes that show all that they are equal by."""
-    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+    return digest_of(repr(value).encode())

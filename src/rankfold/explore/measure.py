@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankfold.explore.evaluate import Evaluator
+from rankfold.files import digest_of
 from rankfold.machine import Hardware
 from rankfold.plan import Plan
 from rankfold.progress import Progress
@@ -93,4 +93,4 @@ def _simulated(evaluator: Evaluator, number: int) -> tuple[int, Plan, Hardware]:
 def _digest(network: int, plan: Plan, hardware: Hardware, images: int) -> str:
     """The same for points that compute the same on the same images."""
     arrays = hardware.array, hardware.technology, hardware.adc_bits, hardware.noise
-    return hashlib.sha256(repr((network, plan.layers, *arrays, images)).encode()).hexdigest()[:16]
+    return digest_of(repr((network, plan.layers, *arrays, images)).encode())

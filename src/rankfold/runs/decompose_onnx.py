@@ -16,6 +16,7 @@ from rankfold.errors import InputError
 from rankfold.files import check_vacant, replacing_folder, write_json
 from rankfold.plan.plan import Plan
 from rankfold.progress import Progress, Silent, counted
+from rankfold.records.typed import typed
 from rankfold.runs.cost_record import NetworkCost, dense_cost, network_cost
 from rankfold.surgery.onnx.decompose import decompose_onnx
 from rankfold.surgery.onnx.kinds import DecomposedLayer
@@ -104,13 +105,8 @@ def decompose_to_folder(
         dense=dense_cost(source.network, plan),
         low_rank=network_cost(source.network, plan),
     )
-    record = {
-        "_type": TYPE,
-        "_version": VERSION,
-        "model": str(source.file.path),
-        "command": command,
-        **decomposition.to_json(),
-    }
+    content = {"model": str(source.file.path), "command": command, **decomposition.to_json()}
+    record = typed(TYPE, VERSION, content)
     # The record comes last into place: a folder that has it is whole.
     with replacing_folder(target, last=run_files.DECOMPOSITION) as made:
         save_onnx(made / "model.onnx", model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from rankfold.cost.energy import (
     network_energy,
 )
 from rankfold.errors import NarrowArrayError, UnpricedCellsError
+from rankfold.files import digest_of
 from rankfold.machine import DEFAULT_HARDWARE, Hardware
 from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.models.pretrained import file_digest
@@ -59,7 +59,7 @@ class EnergyOptions:
         """What tells these components from others, as JSON: a table's name, or a hash of what it holds."""
         table = self.table
         if isinstance(table, ComponentTable):
-            table = hashlib.sha256(repr(table).encode()).hexdigest()[:16]
+            table = digest_of(repr(table).encode())
         elif table is not None and Path(table).is_file():
             # By its content: a file that was moved is the same, one that changed is not.
             table = file_digest(Path(table))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 from rankfold import run_files
 from rankfold.documents import read_json
 from rankfold.errors import InputError, RankfoldError
+from rankfold.files import digest_of
 from rankfold.records.claim import IDENTITY, Claim, as_read_back
 from rankfold.records.csv_table import write_csv
 from rankfold.records.typed import create_typed
@@ -56,7 +56,7 @@ class RunFolder:
         """
         own = as_read_back(identity)
         # Sorted: the order in which an identity was put together does not matter.
-        run = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
+        run = digest_of(json.dumps(own, sort_keys=True).encode())
         # The marker is written before anything else, and only where the folder is new.
         held = CLAIM.folder(path, run_files.RUN, own, resume, work="run")
         if held is None:
