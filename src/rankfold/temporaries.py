@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shutil
 import sys
 import time
@@ -78,7 +77,7 @@ def names_in(folder: Path) -> set[str]:
 def new_temporary(folder: Path, target: str) -> tuple[Path, int | None]:
     """A new temporary file and the handle that keeps it locked; None where there are no locks."""
     while True:
-        path = folder / f".{target}.{secrets.token_hex(4)}.tmp"
+        path = folder / f".{target}.{os.urandom(4).hex()}.tmp"
         try:
             # As readable as any file that the user creates: the system takes the umask off.
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)

@@ -43,7 +43,7 @@ def write_search(
         rows.append([plan.cycles, arrays, measured, is_start, path.name, hardware.name])
     table = folder / "measured.csv"
     header = list(COLUMNS)
-    if search.metric is not None:
+    if search.metric:
         header[header.index("accuracy")] = search.metric
     write_csv(table, header, rows)
     return table, *plans
