@@ -24,7 +24,7 @@ def linked_files() -> dict[str, Path]:
     while waiting:
         page = waiting.pop()
         for match in LINK.finditer(page.read_text(encoding="utf-8")):
-            target = _target(page, match[2])
+            target = target_of(page, match[2])
             if not target.is_file() or target.is_relative_to(REPOSITORY / DOCS):
                 continue
             path = _in_site(target)
@@ -49,7 +49,7 @@ def with_site_links(markdown: str, path: str) -> str:
         return markdown  # made from the code: its links are those of the site already
 
     def in_site(match: re.Match[str]) -> str:
-        target = _target(page, match[2])
+        target = target_of(page, match[2])
         if not target.is_relative_to(REPOSITORY) or not target.exists():
             return match[0]  # strict builds complain of it
         place = os.path.relpath(_in_site(target), PurePosixPath(path).parent)
@@ -60,7 +60,7 @@ def with_site_links(markdown: str, path: str) -> str:
     return LINK.sub(in_site, markdown)
 
 
-def _target(page: Path, link: str) -> Path:
+def target_of(page: Path, link: str) -> Path:
     """The file that a link of a page leads to, where it is one; one of its files for a folder."""
     target = Path(os.path.normpath(page.parent / link))
     if not target.is_dir():

@@ -10,7 +10,7 @@ from command_pages import command_pages
 from equations import with_equations
 from format_pages import FORMATS, format_pages, schema_of
 from python_pages import python_pages
-from repository_links import with_site_links
+from repository_links import LINK, target_of, with_site_links
 
 from common.browser import Opened, chromium
 from rankfold import _NAMES, _ROOMS
@@ -55,6 +55,14 @@ def test_links_out_of_docs_stay_in_the_site() -> None:
     assert "(results/README.md#windows)" in with_site_links("[a](../results/README.md#windows)", "mapping.md")
     assert "(own_network.md)" in with_site_links("[a](own_network.ipynb)", "learn/index.md")
     assert "(https://example.org)" in with_site_links("[a](https://example.org)", "mapping.md")
+
+
+def test_links_lead_to_files() -> None:
+    """A folder is no page: what stands for it has to be in it."""
+    for page in (ROOT / "docs").rglob("*.md"):
+        for match in LINK.finditer(page.read_text(encoding="utf-8")):
+            target = target_of(page, match[2])
+            assert not target.is_dir(), f"{page.name} links to {match[2]}"
 
 
 def test_what_is_wrong_with_a_site_is_found(tmp_path: Path) -> None:
