@@ -119,6 +119,8 @@ def test_one_epoch_of_what_the_largest_headlines_come_from():
         "planned-c8192-d0.9-b4-s0",
         "planned-c9856-roundingcounted-d0.9-b4-s0",
         "planned-energy2085nJ-bits2-8-d0.9-b4-s0",
+        "planned-energy2085nJ-bits2-8-d0.9-b4-s1",
+        "planned-energy2085nJ-bits2-8-d0.9-b4-s2",
     ]
     network = zoo_network("wrn16-4", (3, 32, 32))
     windows = uniform_plan(network, short.array, Windows(row_tiles=2), mapping="best", bits=4)
@@ -130,6 +132,7 @@ def test_one_epoch_of_what_the_largest_headlines_come_from():
         "pairs-2023-e4-d0.9-b4-s2",
         "planned-c9856-d0.9-b4-s2",
         "pairs-e4-d0.9-b4-s2",
+        "planned-energy2085nJ-bits2-8-d0.9-b4-s2",
     }
 
 
