@@ -136,6 +136,15 @@ def test_one_epoch_of_what_the_largest_headlines_come_from():
     }
 
 
+def test_three_epochs_of_the_networks_behind_headlines_on_cifar100():
+    """Cells of the grid of one epoch, as they are there but for the epochs."""
+    long, short = load_grid("wrn16-4-cifar100-three-epochs"), load_grid("wrn16-4-cifar100-one-epoch")
+    assert (long.model, long.data, long.array) == (short.model, short.data, short.array)
+    assert (long.arrays, long.baseline_recipe) == (short.arrays, short.baseline_recipe)
+    assert long.recipe == replace(short.recipe, epochs=3)
+    assert set(long.cells) <= set(short.cells)
+
+
 def test_six_epochs_of_the_networks_behind_headlines_on_cifar10():
     """Cells of the larger grid but for plans, which have fewer cycles than uniform windows of two tiles."""
     short, whole = load_grid("resnet20-cifar10-six-epochs"), load_grid("headlines-resnet20-cifar10-cpu")
