@@ -38,7 +38,7 @@ import rankfold as rf
 from rankfold.calibration.onnx import Runner
 from rankfold.cli.words.progress import Bars
 from rankfold.cost import network_cycles
-from rankfold.planning import PlanningProblem, planning_problem, solve_problem
+from rankfold.planning import PlanningOptions, PlanningProblem, planning_problem, solve_problem
 from rankfold.runs.record import device_name
 from rankfold.workload.onnx.layers import analyse_onnx
 
@@ -165,17 +165,20 @@ class Study:
         budget = rf.Budget.parse("cycles", str(cycles))
         if bits not in self._problems:
             start = time.process_time()
-            problem = planning_problem(
-                self.dense,
-                self.batches,
-                ARRAY,
-                budget,
+            options = PlanningOptions(
                 bits=bits,
                 outputs=self.of.outputs,
                 pointwise=True,
                 kinds=self.options.kinds,
                 images=PLANNED_IMAGES,
                 seed=self.options.seed,
+            )
+            problem = planning_problem(
+                self.dense,
+                self.batches,
+                ARRAY,
+                budget,
+                options=options,
                 network=self.network,
                 progress=Bars(),
             )

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from rankfold.cli.arguments.process import prepare_process
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LayerPlan
-from rankfold.planning import planning_problem, solve_problem
+from rankfold.planning import PlanningOptions, planning_problem, solve_problem
 from rankfold.planning.exact import CYCLES, Budget, Candidate, solve, total
 from rankfold.planning.layer_runners import LayerProcesses
 from rankfold.training.data import ImageData, load_images
@@ -125,9 +125,8 @@ def timed(name: str, data: ImageData, model: nn.Module, array: ArraySpec) -> lis
     network = trace(model, data.input_size, name)
     runner = LayerProcesses(torch.get_num_threads())  # as the command line does
     wall, processor = time.perf_counter(), processor_time()
-    problem = planning_problem(
-        model, data, array, *BUDGETS, pointwise=pointwise, network=network, runner=runner
-    )
+    options = PlanningOptions(pointwise=pointwise)
+    problem = planning_problem(model, data, array, *BUDGETS, options=options, network=network, runner=runner)
     wall, processor = time.perf_counter() - wall, processor_time() - processor
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # from KiB
     start = time.perf_counter()

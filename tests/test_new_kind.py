@@ -40,7 +40,7 @@ from rankfold.mapping import MAPPINGS, ArraySpec, map_layer
 from rankfold.models.zoo import build
 from rankfold.plan import LayerPlan, LowRank, Plan, check_plan, coverage, uniform_plan
 from rankfold.plan.kinds import registered, unregister_kind
-from rankfold.planning import planning_problem
+from rankfold.planning import PlanningOptions, planning_problem
 from rankfold.report.arrays.picture import planned_panels
 from rankfold.report.pareto.write import front_table, write_front
 from rankfold.runs.result import Result
@@ -256,7 +256,7 @@ def test_the_planner_chooses_it_and_fronts_have_its_column(tmp_path: Path) -> No
     model = net()
     with torch.no_grad():
         cast(Tensor, model[2].weight)[:, 4:] = 0  # so that nothing is lost by reading the first four alone
-    problem = planning_problem(model, [torch.randn(16, 3, 8, 8)], ARRAY, images=16)
+    problem = planning_problem(model, [torch.randn(16, 3, 8, 8)], ARRAY, options=PlanningOptions(images=16))
     losses = {}
     for candidate in problem.choices[1].candidates:
         losses[candidate.entry.kind] = candidate.loss

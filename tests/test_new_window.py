@@ -30,7 +30,7 @@ from rankfold.nn.plain import StandIn
 from rankfold.plan import LayerKind, LayerPlan, Plan, uniform_plan
 from rankfold.plan.kinds import registered
 from rankfold.plan.methods import Method
-from rankfold.planning import layer_work, planning_problem
+from rankfold.planning import PlanningOptions, layer_work, planning_problem
 from rankfold.planning.exact.slots import LayerSlot
 from rankfold.planning.kinds import ChosenSupport, KindCandidates, LayerStudy
 from rankfold.report.arrays.panel import Panel
@@ -304,7 +304,7 @@ def test_the_planner_has_the_moments_that_it_reads(monkeypatch: pytest.MonkeyPat
     # Copies cost what SDK costs, so that other candidates beat them.
     for filtered in ("without_hopeless", "cheaper_than_lossless", "pareto"):
         monkeypatch.setattr(layer_work, filtered, lambda candidates, budgeted: tuple(candidates))
-    problem = planning_problem(net(), [images()], ARRAY, images=8)
+    problem = planning_problem(net(), [images()], ARRAY, options=PlanningOptions(images=8))
     assert sorted(SEEN) == [(1, 96, 96), (1, 100, 100)]
     found = [candidate.entry.kind for layer in problem.choices for candidate in layer.candidates]
     assert found.count(WindowLayer((2, 2))) == 2

@@ -15,7 +15,7 @@ from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.plan import DenseLayer, WindowLayer
-from rankfold.planning import best_plan, layer_work, planning_problem, solve_problem
+from rankfold.planning import PlanningOptions, best_plan, layer_work, planning_problem, solve_problem
 from rankfold.planning.exact import ARRAYS, CYCLES, ENERGY, INTERVAL, LOSS, Budget, total
 from rankfold.planning.exact.quantities import ARRAY_CYCLES
 from rankfold.planning.kinds import LayerStudy
@@ -88,11 +88,17 @@ def test_layers_become_only_kinds_that_are_wanted(model, digits, monkeypatch):
     """Supports are not even chosen where nothing would lie on one."""
     monkeypatch.setattr(LayerStudy, "families", property(lambda study: pytest.fail("supports were chosen")))
     found = planning_problem(
-        model, digits, ARRAY, Budget(CYCLES, 0.5, share=True), kinds=["window"], images=32
+        model,
+        digits,
+        ARRAY,
+        Budget(CYCLES, 0.5, share=True),
+        options=PlanningOptions(kinds=["window"], images=32),
     )
     named = {type(candidate.entry.kind) for layer in found.choices for candidate in layer.candidates}
     assert named == {DenseLayer, WindowLayer}
-    alone = planning_problem(model, digits, ARRAY, Budget(CYCLES, 0.5, share=True), kinds=[], images=32)
+    alone = planning_problem(
+        model, digits, ARRAY, Budget(CYCLES, 0.5, share=True), options=PlanningOptions(kinds=[], images=32)
+    )
     assert all(
         not candidate.entry.kind.changes_weight for layer in alone.choices for candidate in layer.candidates
     )
@@ -174,7 +180,7 @@ def test_a_plan_can_be_followed(model, digits):
 
 def test_progress_hears_of_calibration_and_candidates(model, digits):
     counts = Counts()
-    planning_problem(model, digits, ARRAY, images=32, progress=counts)
+    planning_problem(model, digits, ARRAY, options=PlanningOptions(images=32), progress=counts)
     assert counts.parts == [["calibration", 2, "layers", 2], ["candidates", 4, "layers", 4]]
 
 

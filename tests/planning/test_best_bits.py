@@ -13,7 +13,7 @@ from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.plan import Plan
-from rankfold.planning import accuracy, layer_work, planning_problem, solve_problem
+from rankfold.planning import PlanningOptions, accuracy, layer_work, planning_problem, solve_problem
 from rankfold.planning.exact import CYCLES, ENERGY, LOSS, Budget, total
 from rankfold.planning.exact.quantities import ARRAY_CYCLES
 from rankfold.planning.exact.widths import BitChoices
@@ -34,7 +34,13 @@ def of_bits_problem(model, digits):
     array = ArraySpec(32, 36, cell_bits=1, dac_bits=1)
     choices = BitChoices((2, 3), (2, 3, 5))
     budgets = [Budget(ARRAY_CYCLES, 0.5, share=True), Budget(ENERGY, 0.6, share=True)]
-    return planning_problem(model, digits, array, *budgets, layer_bits=choices, kinds=["window"], images=64)
+    return planning_problem(
+        model,
+        digits,
+        array,
+        *budgets,
+        options=PlanningOptions(layer_bits=choices, kinds=["window"], images=64),
+    )
 
 
 def test_bits_of_each_layer_are_chosen_with_what_it_becomes(of_bits, model, digits):
@@ -98,7 +104,12 @@ def test_rounding_is_counted_and_measured_on_the_levels_that_cells_hold(model, d
     for cell_bits in (None, 2, 3, 4):
         array = ArraySpec(32, 36, cell_bits=cell_bits)
         found = planning_problem(
-            model, digits, array, bits=3, count_rounding=True, kinds=["support"], images=64, measured_images=8
+            model,
+            digits,
+            array,
+            options=PlanningOptions(
+                bits=3, count_rounding=True, kinds=["support"], images=64, measured_images=8
+            ),
         )
         losses[cell_bits] = [layer.dense.loss for layer in found.choices]
         found.accuracy(found.plan(found.dense))
@@ -121,7 +132,9 @@ def test_why_layers_keep_their_bits(of_bits, model, digits):
     with pytest.raises(
         InputError, match="layer_bits change no layer, as all keep their bits: no others were"
     ):
-        planning_problem(model, digits, ARRAY, bits=8, layer_bits=BitChoices((8,), (8,)), images=8)
+        planning_problem(
+            model, digits, ARRAY, options=PlanningOptions(bits=8, layer_bits=BitChoices((8,), (8,)), images=8)
+        )
 
 
 def test_why_a_layer_stays_names_what_counts(of_bits):
@@ -138,15 +151,24 @@ def test_why_a_layer_stays_names_what_counts(of_bits):
 
 def test_bits_cannot_be_chosen_for_a_float_network(model, digits):
     with pytest.raises(InputError, match="layer_bits are chosen instead of the network's bits"):
-        planning_problem(model, digits, ARRAY, bits=None, layer_bits=BitChoices((2,), (2,)), images=8)
+        planning_problem(
+            model,
+            digits,
+            ARRAY,
+            options=PlanningOptions(bits=None, layer_bits=BitChoices((2,), (2,)), images=8),
+        )
 
 
 def test_rounding_to_the_networks_bits_counts_in_the_choice(model, digits):
     """Beside what changed weights lose, and as with bits to choose; pairs of matrices are rounded twice."""
     budget, given = Budget(CYCLES, 0.4, share=True), {"kinds": ["window", "low-rank"], "images": 64}
-    plain = planning_problem(model, digits, ARRAY, budget, **given)
-    counted = planning_problem(model, digits, ARRAY, budget, count_rounding=True, **given)
-    chosen = planning_problem(model, digits, ARRAY, budget, layer_bits=BitChoices((3,), (3,)), **given)
+    plain = planning_problem(model, digits, ARRAY, budget, options=PlanningOptions(**given))
+    counted = planning_problem(
+        model, digits, ARRAY, budget, options=PlanningOptions(count_rounding=True, **given)
+    )
+    chosen = planning_problem(
+        model, digits, ARRAY, budget, options=PlanningOptions(layer_bits=BitChoices((3,), (3,)), **given)
+    )
     of_rounding, matched = {}, 0
     for layer, other, wider in zip(counted.choices, plain.choices, chosen.choices, strict=True):
         without = {one.entry: one.loss for one in other.candidates}
@@ -189,4 +211,6 @@ def test_rounding_to_the_networks_bits_counts_in_the_choice(model, digits):
 )
 def test_rounding_that_is_not_predicted_is_not_counted(model, digits, bits, words):
     with pytest.raises(InputError, match=words):
-        planning_problem(model, digits, ARRAY, bits=bits, count_rounding=True, images=8)
+        planning_problem(
+            model, digits, ARRAY, options=PlanningOptions(bits=bits, count_rounding=True, images=8)
+        )

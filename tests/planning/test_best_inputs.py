@@ -11,7 +11,7 @@ from common.planned_net import ARRAY, normalised, with_limits
 from common.small_network import net
 from rankfold.errors import InputError
 from rankfold.models.load import apply_weights, read_weights
-from rankfold.planning import best_plan, planning_problem, solve_problem
+from rankfold.planning import PlanningOptions, best_plan, planning_problem, solve_problem
 from rankfold.planning.exact import CYCLES, Budget
 from rankfold.progress import Silent
 
@@ -130,4 +130,4 @@ def test_networks_that_cannot_be_planned(digits):
 )
 def test_problems_refuse_what_is_of_a_wrong_type(arguments, words):
     with pytest.raises(InputError, match=words):
-        planning_problem(nn.Linear(1, 1), [], ARRAY, **arguments)
+        planning_problem(nn.Linear(1, 1), [], ARRAY, options=PlanningOptions(**arguments))

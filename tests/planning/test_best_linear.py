@@ -10,7 +10,7 @@ from rankfold.cost.energy import load_table, network_energy
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.plan import DenseLayer, LowRankLayer
-from rankfold.planning import best_plan, planning_problem
+from rankfold.planning import PlanningOptions, best_plan, planning_problem
 from rankfold.planning.exact import CYCLES, ENERGY, Budget, total
 from rankfold.surgery.compress import compress_
 from rankfold.workload import trace
@@ -49,7 +49,9 @@ def mixer() -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
 
 def test_fully_connected_layers_are_planned_where_asked_for(mixer) -> None:
     model, data = mixer
-    problem = planning_problem(model, data, ARRAY, Budget.parse("energy", "95%"), linear=True)
+    problem = planning_problem(
+        model, data, ARRAY, Budget.parse("energy", "95%"), options=PlanningOptions(linear=True)
+    )
     network, table = trace(model, IMAGE), load_table("rram-22nm")
     dense = problem.dense
     for number, layer in enumerate(problem.choices):

@@ -11,7 +11,7 @@ from rankfold import compress_
 from rankfold.cli.words.planning import planning_to_json, totals
 from rankfold.errors import InputError
 from rankfold.plan import Plan
-from rankfold.planning import best_plan, planning_problem
+from rankfold.planning import PlanningOptions, best_plan, planning_problem
 from rankfold.planning.exact import CYCLES, LOSS, Budget
 from rankfold.planning.plan_loss import PlanLosses
 from rankfold.report.pareto.write import write_front
@@ -70,7 +70,9 @@ def test_the_loss_is_named_wherever_it_is_told(planning, tmp_path):
 
 
 def test_fronts_name_the_loss(tmp_path):
-    problem = planning_problem(one_map(), [IMAGES[:32]], ARRAY, kinds=["low-rank"], bits=None)
+    problem = planning_problem(
+        one_map(), [IMAGES[:32]], ARRAY, options=PlanningOptions(kinds=["low-rank"], bits=None)
+    )
     front = problem.front()
     files = write_front(tmp_path, front, "maps", ARRAY, problem.dense, unit=problem.unit)
     for file in files:

@@ -20,7 +20,7 @@ from rankfold.plan import (
     uniform_plan,
 )
 from rankfold.plan.methods import Pairs
-from rankfold.planning import planning_problem
+from rankfold.planning import PlanningOptions, planning_problem
 from rankfold.planning.data import planning_data
 from rankfold.planning.exact import CYCLES, LOSS, WEIGHTS, Budget, total
 from rankfold.planning.plan_loss import PlanLosses
@@ -35,7 +35,7 @@ IMAGES = 64
 @pytest.fixture(scope="module")
 def problem(model, digits):
     budgets = [Budget(quantity, 0.5, share=True) for quantity in (CYCLES, WEIGHTS)]
-    return planning_problem(model, digits, ARRAY, *budgets, images=IMAGES)
+    return planning_problem(model, digits, ARRAY, *budgets, options=PlanningOptions(images=IMAGES))
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from rankfold.planning.accuracy import MeasureSettings
 from rankfold.planning.best import solve_problem
 from rankfold.planning.data import digest_of
 from rankfold.planning.exact.budget import Budget, limits_of
+from rankfold.planning.options import PlanningOptions
 from rankfold.planning.plan_loss import PlanLosses
 from rankfold.planning.problem import PlanningProblem
 from rankfold.planning.problem_on_data import planning_problem
@@ -34,8 +35,8 @@ class TrainedNetworks:
     Args:
         models: the trained dense networks; they stay as they are.
         networks: their traces, in the same order.
-        data: as for `planning_problem`; targets are needed only where accuracy is measured.
-        images: samples to calibrate on; None: as `planning_problem` takes.
+        data: as for `best_plan`; targets are needed only where accuracy is measured.
+        images: samples to calibrate on; None: as `best_plan` takes.
         seed: of what is drawn.
     """
 
@@ -142,15 +143,15 @@ class TrainedNetworks:
         if key not in self._problems:
             # The last one is enough: choices come array by array, and each has all candidates in memory.
             self._problems.clear()
+            options = PlanningOptions(
+                bits=first.bits, kinds=first.kinds, images=self._images, seed=self._seed
+            )
             self._problems[key] = planning_problem(
                 self._models[network],
                 self._data,
                 array,
                 *quantities.values(),
-                bits=first.bits,
-                kinds=first.kinds,
-                images=self._images,
-                seed=self._seed,
+                options=options,
                 network=self._networks[network],
                 progress=progress,
             )

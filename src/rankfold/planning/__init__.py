@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rankfold.planning.best import solve_problem as solve_problem
     from rankfold.planning.forecast.forecaster import Forecaster as Forecaster
     from rankfold.planning.mappings_alone import mapping_plan as mapping_plan
+    from rankfold.planning.options import PlanningOptions as PlanningOptions
     from rankfold.planning.plan_loss import PlanLosses as PlanLosses
     from rankfold.planning.problem import PlanningProblem as PlanningProblem
     from rankfold.planning.problem_on_data import planning_problem as planning_problem
@@ -30,6 +31,7 @@ _HOMES = {
     "Forecaster": "forecast.forecaster",
     "PlanLosses": "plan_loss",
     "Planning": "best",
+    "PlanningOptions": "options",
     "PlanningProblem": "problem",
     "alds_plan": "alds",
     "best_plan": "best",
@@ -43,6 +45,7 @@ __all__ = [
     "Forecaster",
     "PlanLosses",
     "Planning",
+    "PlanningOptions",
     "PlanningProblem",
     "alds_plan",
     "best_plan",

@@ -31,6 +31,7 @@ from rankfold.planning.exact import (
     solve,
 )
 from rankfold.planning.exact.widths import BitChoices
+from rankfold.planning.options import PlanningOptions
 from rankfold.planning.problem import PlanningProblem
 from rankfold.planning.problem_on_data import PLANNING_ARGUMENTS, planning_problem
 from rankfold.progress import Progress, Silent
@@ -120,8 +121,10 @@ def best_plan(
         objective: what shall be small: `loss`, or one of `QUANTITIES` within `max_loss` or `max_drop`; None:
             by the rule above.
         max_loss: the most predicted loss per image, in nats, or as `outputs` says.
-        max_drop: the most accuracy that may be lost, 0.01 for a point, measured before fine-tuning on
-            samples that nothing was calibrated on.
+        max_drop: the most accuracy, 0.01 for a point, that the plan may lose against the dense network at
+            the same bits, measured before fine-tuning on samples that nothing was calibrated on; of data
+            without targets the share of samples (and positions) whose most likely class is that of the
+            float network.
         metric: what plans are measured by instead of top-1 accuracy, the higher the better, see `Metric`: a
             function (outputs, targets) -> number of all samples. `max_drop` is in its own units.
         outputs: what the network's outputs are taken for: `scores` before a softmax, or `probabilities` after
@@ -144,11 +147,7 @@ def best_plan(
     """
     if not budgets and max_drop is None and max_loss is None:
         raise InputError("a plan needs a budget: cycles, arrays, energy, ..., or what may be lost")
-    problem = planning_problem(
-        model,
-        data,
-        array,
-        *budgets,
+    options = PlanningOptions(
         bits=bits,
         layer_bits=layer_bits,
         count_rounding=count_rounding,
@@ -163,8 +162,9 @@ def best_plan(
         images=images,
         seed=seed,
         table=table,
-        network=network,
-        progress=progress,
+    )
+    problem = planning_problem(
+        model, data, array, *budgets, options=options, network=network, progress=progress
     )
     return solve_problem(problem, progress)
 

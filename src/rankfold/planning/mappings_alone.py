@@ -17,7 +17,7 @@ from rankfold.planning.exact import CYCLES, Budget, LayerChoices, pareto, solve
 from rankfold.planning.exact.budget import limits_of, quantity_named
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
-from rankfold.planning.request import check_request, counted_quantities
+from rankfold.planning.request import check_budgets, counted_quantities
 from rankfold.progress import Progress, Silent
 from rankfold.workload import Network
 from rankfold.workload.network import NETWORK
@@ -55,7 +55,7 @@ def mapping_plan(
         InputError: what was given is wrong, or the budgets cannot be kept; the message says what can be.
     """
     goal = quantity_named(objective, "objective")
-    check_request(budgets)
+    check_budgets(budgets)
     quantities = counted_quantities(budgets, goal, ())
     choices = mapping_choices(network, array, bits, table, quantities)
     limits = limits_of(budgets, choices)

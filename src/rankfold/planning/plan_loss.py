@@ -33,7 +33,7 @@ from rankfold.plan.channels import text_to_channels
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy
 from rankfold.planning.data import PlanningData, default_images, planning_data
 from rankfold.planning.kinds import PIXEL, windows_made_for
-from rankfold.planning.request import check_request
+from rankfold.planning.request import check_samples
 from rankfold.planning.statistics import LayerStatistics, layer_statistics
 from rankfold.surgery.kinds import surgery_of
 from rankfold.training.data import ImageData
@@ -66,17 +66,17 @@ class PlanLosses:
 
         Args:
             model: the dense network with its trained weights; it stays as it is.
-            data: as for `planning_problem`; targets are not needed.
+            data: as for `best_plan`; targets are not needed.
             plans: those that `of` will be asked for; calibration gathers what their layers need.
             images: samples to calibrate on; None: 512, or 32 where images are larger than 64x64.
             seed: of the images that are drawn.
-            outputs: as for `planning_problem`.
+            outputs: as for `best_plan`.
 
         Raises:
             InputError: there are no images, or no such seed; a plan gives other layers other sizes, so that
                 none is comparable with the dense one; or see `layer_statistics`.
         """
-        check_request((), images=images, seed=seed)
+        check_samples(images, seed=seed)
         samples = planning_data(data, device_of(model))
         images = images or default_images(samples)
         windows = planned_windows(plans)

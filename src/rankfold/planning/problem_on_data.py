@@ -9,43 +9,36 @@ from typing import Any
 import torch
 from torch import nn
 
-from rankfold.arguments import NUMBER, SWITCH, TEXT, Wanted, takes
+from rankfold.arguments import Wanted, takes
 from rankfold.calibration.branches import Branches, branches
-from rankfold.calibration.outputs import OUTPUTS, OutputModel
+from rankfold.calibration.outputs import OutputModel
 from rankfold.calibration.samples import Inputs
-from rankfold.cost.energy import ComponentTable, hardware_table
+from rankfold.cost.energy import hardware_table
 from rankfold.machine import DEFAULT_HARDWARE, Hardware
 from rankfold.machine.hardware import HARDWARE
 from rankfold.mapping import ArraySpec
 from rankfold.models.device import MODEL, device_of
-from rankfold.plan.uniform import Bits
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy, agreement
 from rankfold.planning.changeable import changeable_slots, windows_of
 from rankfold.planning.channels import in_order, with_channels
 from rankfold.planning.choices import layer_choices
 from rankfold.planning.data import PlanningData, default_images, digest_of, planning_data
-from rankfold.planning.exact import CYCLES, LOSS, Budget, LayerChoices
+from rankfold.planning.exact import LOSS, Budget, LayerChoices
 from rankfold.planning.exact.budget import limits_of
 from rankfold.planning.exact.costing import Costing
 from rankfold.planning.exact.linked import with_dependents
 from rankfold.planning.exact.slots import LayerSlot, dense_network, layer_slots
-from rankfold.planning.exact.widths import CHOICES, BitChoices
 from rankfold.planning.kinds import chosen_labels, patches_read, uses_bypasses
 from rankfold.planning.layer_runners import LayerRunner
 from rankfold.planning.memory import give_back_memory
+from rankfold.planning.options import USUAL, PlanningOptions
 from rankfold.planning.problem import PlanningProblem
-from rankfold.planning.request import (
-    MEASURED_IMAGES,
-    check_request,
-    chosen_objective,
-    chosen_trades,
-    counted_quantities,
-)
+from rankfold.planning.request import check_budgets, counted_quantities
 from rankfold.planning.statistics import LayerStatistics, layer_statistics
 from rankfold.progress import PROGRESS, Progress, Silent
 from rankfold.training.data import ImageData
 from rankfold.training.loaders import LoaderData
-from rankfold.training.metric import METRIC, Function, Measure, Metric, Updated
+from rankfold.training.metric import Measure, Metric
 from rankfold.workload import Network
 from rankfold.workload.network import NETWORK
 
@@ -54,44 +47,19 @@ PLANNING_ARGUMENTS = {
     "model": MODEL,
     "array": HARDWARE,
     "budgets": Wanted("a Budget, such as Budget.parse('cycles', '60%')", Budget),
-    "objective": TEXT.or_none,
-    "max_loss": NUMBER.or_none,
-    "max_drop": NUMBER.or_none,
-    "metric": METRIC.or_none,
-    "outputs": OUTPUTS,
-    "pointwise": SWITCH,
-    "layer_bits": CHOICES.or_none,
-    "count_rounding": SWITCH,
     "network": NETWORK.or_none,
     "progress": PROGRESS,
-    "table": Wanted("a ComponentTable (load_table)", ComponentTable, optional=True),
 }
 
 
-@takes(**PLANNING_ARGUMENTS, trades=Wanted("a list of quantities, such as ['cycles']", list, tuple))
+@takes(**PLANNING_ARGUMENTS, options=Wanted("PlanningOptions(...)", PlanningOptions))
 def planning_problem(
     model: nn.Module,
     data: ImageData | LoaderData | Iterable[Any],
     array: ArraySpec | Hardware,
     *budgets: Budget,
-    bits: Bits = 4,
-    layer_bits: BitChoices | None = None,
-    count_rounding: bool = False,
-    objective: str | None = None,
-    max_loss: float | None = None,
-    max_drop: float | None = None,
-    metric: Metric | Function | Updated | None = None,
-    outputs: OutputModel | str | None = None,
-    trades: Sequence[str] = (CYCLES,),
-    pointwise: bool = False,
-    linear: bool = False,
-    kinds: Iterable[str] | None = None,
-    images: int | None = None,
-    measured_images: int = MEASURED_IMAGES,
-    seed: int = 0,
-    table: ComponentTable | None = None,
+    options: PlanningOptions = USUAL,
     network: Network | None = None,
-    counted: Sequence[str] = (),
     runner: LayerRunner | None = None,
     progress: Progress | None = None,
 ) -> PlanningProblem:
@@ -104,37 +72,8 @@ def planning_problem(
             target), or dictionaries of inputs. It is gone through once, and no further than needed.
         array: R x C, or the hardware, whose component table energy is counted with.
         budgets: the most of any of `planning.exact.QUANTITIES` together; none for the front alone.
-        bits: of weights and inputs, or (of weights, of inputs); None for float.
-        layer_bits: bits that each convolution may have instead, with what rounding is predicted to lose
-            counted in all losses; None: all have `bits`.
-        count_rounding: whether losses count what rounding convolutions to `bits` is predicted to lose, as
-            with `layer_bits`; then no layer is trimmed, and the plan has no prediction. False: they are those
-            of changed weights alone.
-        objective: what shall be small: `loss`, or one of `QUANTITIES` within a limit of loss or drop; None:
-            the cycles where there is such a limit and no budget of them, else the loss.
-        max_loss: the most predicted loss per image, in nats, or as `outputs` says.
-        max_drop: the most accuracy, 0.01 for a point, that the plan may lose against the dense network at
-            the same bits, measured before fine-tuning on samples that nothing was calibrated on; of data
-            without targets the share of samples (and positions) whose most likely class is that of the
-            float network.
-        metric: what plans are measured by instead of top-1 accuracy, the higher the better, see `Metric`: a
-            function (outputs, targets) -> number of all samples. `max_drop` is in its own units.
-        outputs: what the network's outputs are taken for: `scores` before a softmax, or `probabilities` after
-            one, over dimension 1 or another (`scores:2`), with losses in nats; or `values` of any other sort,
-            with losses as shares of their variance. None: one tensor (B, classes) is scores, all else values.
-        trades: what fronts trade for predicted loss, one or two of `QUANTITIES`.
-        pointwise: whether 1x1 convolutions may become low-rank.
-        linear: whether fully connected layers may, and count.
-        kinds: what layers may become beside dense, some of `low-rank`, `support`, `window`,
-            `window-low-rank`, `window-margins`, `grouped`, `skipped`, `trimmed` and kinds of your own; None:
-            all. Pairs on supports count as low-rank.
-        images: samples to calibrate on; None: 512, or 32 where images are larger than 64x64.
-        measured_images: samples to measure accuracy on.
-        seed: of the images that are drawn.
-        table: the components that energy is counted with; None: those of the hardware, else the default
-            ones.
+        options: what else plans are asked for.
         network: the model's trace; None: it is traced, and has the name of the model's class.
-        counted: further quantities that tell candidates apart.
         runner: finds what layers may become elsewhere, such as a connected `planning.cluster.RayLayers`;
             None: threads of this process do, as many as torch may use.
         progress: hears how far the work is.
@@ -142,65 +81,58 @@ def planning_problem(
     Raises:
         InputError: what was given is wrong, or is no network that could be planned.
     """
-    goal = chosen_objective(objective, max_loss=max_loss, max_drop=max_drop)
-    check_request(
-        budgets,
-        max_drop=max_drop,
-        metric=metric is not None,
-        images=images,
-        measured_images=measured_images,
-        seed=seed,
-    )
-    traded = chosen_trades(trades)
-    quantities = counted_quantities(budgets, goal, (*traded, *counted))
-    chosen = chosen_labels(kinds)  # before any work
+    check_budgets(budgets)
+    kinds = chosen_labels(options.kinds)
     progress = progress or Silent()
-    hardware = array if isinstance(array, Hardware) else None
-    samples = planning_data(data, device_of(model), with_targets=metric is not None)
+    samples = planning_data(data, device_of(model), with_targets=options.metric is not None)
     if network is None:
         network = samples.network(model)
-    images = images or default_images(samples)
-    measure = MeasureSettings(measured_images, seed=seed, calibrated=images)
-    taken_for = None if outputs is None else OutputModel.parse(outputs)
-    by = _measured_by(model, samples, measure, metric=metric, max_drop=max_drop, outputs=taken_for)
-    slots = layer_slots(network, _spec(array), bits, pointwise=pointwise, linear=linear)
-    costing = _costing(network, array, slots, table, linear=linear)
+    images = options.images or default_images(samples)
+    measure = MeasureSettings(options.measured_images, seed=options.seed, calibrated=images)
+    outputs = None if options.outputs is None else OutputModel.parse(options.outputs)
+    by = _measured_by(model, samples, measure, options, outputs)
+    spec = _spec(array)
+    slots = layer_slots(network, spec, options.bits, pointwise=options.pointwise, linear=options.linear)
+    costing = _costing(network, array, slots, options)
+    celled = costing.precise.array
     slots = changeable_slots(
         slots,
         network,
         model,
-        (_spec(array), costing.precise.array),
-        kinds=chosen,
-        layer_bits=layer_bits,
-        count_rounding=count_rounding,
+        (spec, celled),
+        kinds=kinds,
+        layer_bits=options.layer_bits,
+        count_rounding=options.count_rounding,
     )
-    calibration = samples.calibration(images, seed)
+    calibration = samples.calibration(images, options.seed)
     slots, bypasses = _among_others(slots, model, calibration)
     known = _calibrated(
         model,
         calibration,
         slots,
-        _spec(array),
+        spec,
         bypasses,
-        celled=costing.precise.array,
-        seed=seed,
+        celled=celled,
+        seed=options.seed,
         progress=progress,
-        outputs=taken_for,
+        outputs=outputs,
     )
     slots = in_order(slots, model, known)
-    choices = _choices(slots, model, known, costing, quantities, runner=runner, progress=progress)
+    hardware = array if isinstance(array, Hardware) else None
+    counted = counted_quantities(budgets, options.objective, (*options.trades, *options.counted))
+    choices = _choices(slots, model, known, costing, counted, runner=runner, progress=progress)
     return PlanningProblem(
         network,
         model,
-        _spec(array),
+        spec,
         choices,
-        _accuracy(model, samples, measure, known, by, costing.precise.array),
-        budgets=limits_of(budgets, choices) | ({} if max_loss is None else {LOSS: max_loss}),
-        max_drop=max_drop,
+        _accuracy(model, samples, measure, known, by, celled),
+        budgets=_limits(budgets, choices, options),
+        max_drop=options.max_drop,
         hardware=hardware,
-        objective=goal,
-        trades=traded,
-        comparable=layer_bits is None and not count_rounding,
+        objective=options.objective,
+        trades=tuple(options.trades),
+        comparable=options.layer_bits is None and not options.count_rounding,
         data=digest_of(data),
         unit=known.unit,
         outputs=known.outputs,
@@ -216,9 +148,7 @@ def _measured_by(
     model: nn.Module,
     samples: PlanningData,
     settings: MeasureSettings,
-    *,
-    metric: Metric | Function | Updated | None,
-    max_drop: float | None,
+    options: PlanningOptions,
     outputs: OutputModel | None,
 ) -> Measure | None:
     """What plans are measured by; None: top-1 accuracy.
@@ -226,8 +156,10 @@ def _measured_by(
     Raises:
         InputError: a drop is limited, and there are no samples to measure it on.
     """
-    by: Measure | None = None if metric is None else Metric.of(metric).named()
-    if max_drop is not None:
+    by: Measure | None = None
+    if options.metric is not None:
+        by = Metric.of(options.metric).named()
+    if options.max_drop is not None:
         if by is None and not samples.is_labelled:
             by = agreement(model, samples, outputs, settings.seed)
         # Samples without classes are found out before any work, not after minutes of it.
@@ -239,9 +171,7 @@ def _costing(
     network: Network,
     array: ArraySpec | Hardware,
     slots: tuple[LayerSlot, ...],
-    table: ComponentTable | None,
-    *,
-    linear: bool,
+    options: PlanningOptions,
 ) -> Costing:
     """What prices candidates: with the table given, that of the hardware, or the default one.
 
@@ -251,7 +181,18 @@ def _costing(
     spec = _spec(array)
     hardware = array if isinstance(array, Hardware) else DEFAULT_HARDWARE.with_array(spec)
     dense = dense_network(network, spec, slots)
-    return Costing.of(network, dense, table or hardware_table(hardware), linear=linear)
+    table = options.table or hardware_table(hardware)
+    return Costing.of(network, dense, table, linear=options.linear)
+
+
+def _limits(
+    budgets: Sequence[Budget], choices: Sequence[LayerChoices], options: PlanningOptions
+) -> dict[str, float]:
+    """The most of each quantity in its base unit, and of predicted loss."""
+    limits = limits_of(budgets, choices)
+    if options.max_loss is not None:
+        limits[LOSS] = options.max_loss
+    return limits
 
 
 def _accuracy(

@@ -16,38 +16,50 @@ LARGEST_SEED = 2**31 - 1  # what all generators of random numbers take
 MOST_TRADES = 2  # quantities that a front trades for predicted loss
 
 
-def check_request(
-    budgets: Sequence[Budget],
-    *,
-    max_drop: float | None = None,
-    metric: bool = False,
-    images: int | None = None,
-    measured_images: int = MEASURED_IMAGES,
-    seed: int = 0,
-) -> None:
-    """Refuse, before any work, what no plan could be made for; see `planning_problem` for the arguments.
+def check_budgets(budgets: Sequence[Budget]) -> None:
+    """Refuse budgets that no plan could be made for.
 
-    Of `metric` only whether there is one counts: its values may be of any size.
+    Raises:
+        InputError: there are two of one quantity.
+    """
+    quantities = [budget.quantity for budget in budgets]
+    # A mistake, though the smaller would do.
+    for quantity in quantities:
+        if quantities.count(quantity) > 1:
+            raise InputError(f"there are two budgets of {spoken(quantity)}; give one")
+
+
+def check_drop(max_drop: float | None, *, of_metric: bool) -> None:
+    """Refuse what accuracy cannot drop by.
+
+    Args:
+        max_drop: the most that may be lost, 0.01 for a point; None: any.
+        of_metric: whether it is of a metric, whose values may be of any size.
 
     Raises:
         InputError: it is refused.
     """
     NUMBER.or_none.check("max_drop", max_drop)
-    WHOLE.or_none.check("images", images)
-    WHOLE.check("measured_images", measured_images)
-    WHOLE.check("seed", seed)
-    quantities = [budget.quantity for budget in budgets]
-    # Two budgets of one quantity are a mistake, though the smaller would do.
-    for quantity in quantities:
-        if quantities.count(quantity) > 1:
-            raise InputError(f"there are two budgets of {spoken(quantity)}; give one")
-    if max_drop is not None and metric and not 0 <= max_drop < math.inf:
+    if max_drop is None:
+        return
+    if of_metric and not 0 <= max_drop < math.inf:
         raise InputError(f"max drop (={max_drop:g} of the metric) must be 0 or more")
-    if max_drop is not None and not metric and not 0 <= max_drop < 1:
+    if not of_metric and not 0 <= max_drop < 1:
         raise InputError(
             f"max drop (={100 * max_drop:g} points) must be at least 0 and below 100; "
             "max_drop=0.01 is one point"
         )
+
+
+def check_samples(images: int | None, *, seed: int, measured_images: int = MEASURED_IMAGES) -> None:
+    """Refuse numbers of samples, and seeds that they cannot be drawn by; see `PlanningOptions`.
+
+    Raises:
+        InputError: they are refused.
+    """
+    WHOLE.or_none.check("images", images)
+    WHOLE.check("measured_images", measured_images)
+    WHOLE.check("seed", seed)
     for name, value in (("images", images), ("measured images", measured_images)):
         if value is not None and value < 1:
             raise InputError(f"{name} (={value}) must be 1 or more")

@@ -23,7 +23,7 @@ from rankfold.plan import (
     support_to_text,
 )
 from rankfold.plan.kinds import LayerKind, kinds, registered
-from rankfold.planning import planning_problem
+from rankfold.planning import PlanningOptions, planning_problem
 from rankfold.planning.kinds import LayerStudy, WeightCandidates, candidates_of, layer_entries
 
 POSITIONS = 9
@@ -116,7 +116,12 @@ def test_a_registered_kind_that_is_chosen_alone_gets_its_supports():
     model = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(3)), nn.Flatten())
     parts = OnSupports()
     with registered(HalvedLayer, cost=KindCost(), candidates=parts):
-        planning_problem(model, [torch.randn(16, 4, 2, 2)], ArraySpec(16, 16), images=16, kinds=["halved"])
+        planning_problem(
+            model,
+            [torch.randn(16, 4, 2, 2)],
+            ArraySpec(16, 16),
+            options=PlanningOptions(images=16, kinds=["halved"]),
+        )
     entries = [support.entries for support in parts.asked if support is not None]
     assert set(entries) == set(range(1, POSITIONS))
 

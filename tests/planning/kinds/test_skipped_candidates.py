@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from rankfold.calibration.samples import call
 from rankfold.mapping import ArraySpec
 from rankfold.plan.uniform import DEPTHWISE, POINTWISE
-from rankfold.planning import planning_problem, solve_problem
+from rankfold.planning import PlanningOptions, planning_problem, solve_problem
 from rankfold.planning.exact import CYCLES, LOSS, Budget, Candidate, total
 from rankfold.planning.plan_loss import PlanLosses
 from rankfold.planning.problem import PlanningProblem
@@ -43,7 +43,9 @@ def images() -> Tensor:
 @pytest.fixture(scope="module")
 def problem(images: Tensor) -> PlanningProblem:
     budget = Budget(CYCLES, 0.5, share=True)
-    return planning_problem(Bottleneck().eval(), [images], ARRAY, budget, kinds=["skipped"], images=32)
+    return planning_problem(
+        Bottleneck().eval(), [images], ARRAY, budget, options=PlanningOptions(kinds=["skipped"], images=32)
+    )
 
 
 def skipped_of(problem: PlanningProblem, name: str) -> list[Candidate]:

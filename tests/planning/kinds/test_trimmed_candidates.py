@@ -14,7 +14,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_matrix import window_cycles, window_shape
 from rankfold.plan import DenseLayer, Plan, TrimmedLayer
 from rankfold.plan.channels import text_to_channels
-from rankfold.planning import planning_problem, solve_problem
+from rankfold.planning import PlanningOptions, planning_problem, solve_problem
 from rankfold.planning.channels import with_channels
 from rankfold.planning.exact import CYCLES, Budget, Candidate
 from rankfold.planning.exact.slots import LayerSlot, layer_slots
@@ -69,7 +69,9 @@ def test_numbers_of_channels_fill_row_tiles_where_no_windows_choose_rows() -> No
 @pytest.fixture(scope="module")
 def problem(model: nn.Module, digits: ImageData) -> PlanningProblem:
     budget = Budget(CYCLES, 0.3, share=True)
-    return planning_problem(model, digits, ARRAY, budget, images=IMAGES, kinds=["trimmed", "window"])
+    return planning_problem(
+        model, digits, ARRAY, budget, options=PlanningOptions(images=IMAGES, kinds=["trimmed", "window"])
+    )
 
 
 def test_what_is_not_read_need_not_be_given(problem: PlanningProblem) -> None:
@@ -128,7 +130,10 @@ def test_in_chains_each_layer_goes_with_both_neighbours() -> None:
 
 def test_layers_with_other_bits_keep_their_channels(model: nn.Module, digits: ImageData) -> None:
     found = planning_problem(
-        model, digits, ARRAY, images=16, kinds=["trimmed"], layer_bits=BitChoices((4,), (4, 8))
+        model,
+        digits,
+        ARRAY,
+        options=PlanningOptions(images=16, kinds=["trimmed"], layer_bits=BitChoices((4,), (4, 8))),
     )
     kinds = {type(one.entry.kind) for layer in found.candidates for one in layer}
     assert kinds == {DenseLayer}

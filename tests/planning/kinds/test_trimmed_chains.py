@@ -9,7 +9,7 @@ from torch import nn
 
 from rankfold.mapping import ArraySpec
 from rankfold.plan import TrimmedLayer
-from rankfold.planning import planning_problem, solve_problem
+from rankfold.planning import PlanningOptions, planning_problem, solve_problem
 from rankfold.planning.channels import with_channels
 from rankfold.planning.exact import CYCLES, LOSS, Budget, total
 from rankfold.planning.exact.slots import layer_slots
@@ -41,7 +41,11 @@ def images():
 def problem(images):
     budget = Budget(CYCLES, 0.7, share=True)
     return planning_problem(
-        chain(), [images], ARRAY, budget, kinds=["trimmed"], pointwise=True, images=len(images)
+        chain(),
+        [images],
+        ARRAY,
+        budget,
+        options=PlanningOptions(kinds=["trimmed"], pointwise=True, images=len(images)),
     )
 
 
@@ -82,7 +86,9 @@ def plain_chain():
 @pytest.fixture(scope="module")
 def plain_problem(images):
     budget = Budget(CYCLES, 0.45, share=True)
-    return planning_problem(plain_chain(), [images], ARRAY, budget, kinds=["trimmed"], images=len(images))
+    return planning_problem(
+        plain_chain(), [images], ARRAY, budget, options=PlanningOptions(kinds=["trimmed"], images=len(images))
+    )
 
 
 def test_the_middle_of_a_plain_chain_reads_and_gives_fewer(plain_problem):

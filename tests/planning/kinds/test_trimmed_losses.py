@@ -13,7 +13,7 @@ from torch.nn import functional
 from rankfold.mapping import ArraySpec
 from rankfold.plan import DenseLayer, Plan, TrimmedLayer, WindowLayer
 from rankfold.plan.kinds import LayerKind
-from rankfold.planning import planning_problem
+from rankfold.planning import PlanningOptions, planning_problem
 from rankfold.planning.exact.slots import layer_slots
 from rankfold.planning.layer_losses import LayerLosses
 from rankfold.planning.plan_loss import PlanLosses
@@ -45,7 +45,7 @@ class PreActivated(nn.Module):
 @pytest.mark.parametrize("kinds", [["trimmed"], ["trimmed", "window"]])
 def test_a_reader_without_a_bias_loses_what_its_network_does(kinds: list[str], dilation: int) -> None:
     model, images = _case(dilation)
-    problem = planning_problem(model, [images], ARRAY, images=IMAGES, kinds=kinds)
+    problem = planning_problem(model, [images], ARRAY, options=PlanningOptions(images=IMAGES, kinds=kinds))
     trimmed = [one for one in problem.candidates[READER] if isinstance(one.entry.kind, TrimmedLayer)]
     assert problem.choices[READER].name == "second" and trimmed
     plans = [problem.plan([*problem.dense[:READER], one, *problem.dense[READER + 1 :]]) for one in trimmed]
@@ -81,7 +81,9 @@ def test_searches_keep_what_windows_of_all_channels_would_be() -> None:
     with torch.no_grad():
         model.second.weight[:, : CHANNELS // 2] = 0.0  # half of what it reads tells nothing
     windows, both = (
-        planning_problem(model, [images], ARRAY, images=IMAGES, kinds=kinds).choices[READER]
+        planning_problem(model, [images], ARRAY, options=PlanningOptions(images=IMAGES, kinds=kinds)).choices[
+            READER
+        ]
         for kinds in (["window"], ["window", "trimmed"])
     )
     assert any(isinstance(one.entry.kind, TrimmedLayer) for one in both.candidates)

@@ -27,7 +27,7 @@ from rankfold.export.workloads import executed_layers, write_csv, write_zigzag
 from rankfold.mapping import ArraySpec
 from rankfold.nn.skipped import SkippedConv2d
 from rankfold.plan import LayerPlan, Plan, SkippedLayer, check_plan, uniform_plan
-from rankfold.planning import PlanLosses, planning_problem
+from rankfold.planning import PlanLosses, PlanningOptions, planning_problem
 from rankfold.planning.exact import Budget, solve
 from rankfold.planning.exact.candidate import Need
 from rankfold.planning.search.space import SearchSpace
@@ -189,7 +189,9 @@ def test_what_cannot_be_skipped_is_refused() -> None:
 def test_the_planner_skips_branches_and_charges_nothing_for_what_feeds_them() -> None:
     model, network = made()
     budget = Budget("cycles", 0.4, share=True)
-    problem = planning_problem(model, batches(), ArraySpec(24, 32), budget, kinds=["skipped"], images=32)
+    problem = planning_problem(
+        model, batches(), ArraySpec(24, 32), budget, options=PlanningOptions(kinds=["skipped"], images=32)
+    )
     idle = {layer.name: [one for one in layer.candidates if one.idle] for layer in problem.choices}
     assert {name: len(each) for name, each in idle.items() if each} == {"first": 2, "second": 1, "down": 1}
     alone, dependent = idle["first"]

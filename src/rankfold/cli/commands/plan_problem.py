@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rankfold.cli.arguments.arrays import chosen_bits, kept_with_plan
@@ -19,41 +19,19 @@ from rankfold.errors import InputError, UnwantedArgumentError
 from rankfold.machine import ChipSpec, Hardware
 from rankfold.planning.exact.budget import Budget
 from rankfold.planning.exact.quantities import CYCLES
-from rankfold.records.fields import shallow
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from rankfold.plan.uniform import Bits
     from rankfold.planning import PlanningProblem
     from rankfold.planning.forecast.finished import Learnt
     from rankfold.planning.forecast.situation import Situation
     from rankfold.planning.layer_runners import LayerRunner
+    from rankfold.planning.options import PlanningOptions
     from rankfold.progress import Progress
     from rankfold.training.data import ImageData
     from rankfold.training.loaders import LoaderData
     from rankfold.training.metric import Metric
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """What the options say, read and checked, by the names of `planning_problem`.
-
-    Attributes:
-        metric: that plans are measured by; None: top-1 accuracy.
-        trades: what the front trades for predicted loss.
-        bits: of weights and inputs.
-        kinds: that layers may become; None: all.
-        max_drop: the most that may be lost, as the library has it; None: no limit.
-        max_loss: the most predicted loss, nats; None: no limit.
-    """
-
-    metric: Metric | None
-    trades: tuple[str, ...]
-    bits: Bits
-    kinds: list[str] | None
-    max_drop: float | None
-    max_loss: float | None
 
 
 def problem_of(
@@ -92,31 +70,22 @@ def problem_of(
     tell_unused(learnt, situation, progress)
     if drops_after(options):
         # What was learnt bounds the predicted loss, and nothing need be measured.
-        most, kinds = limits_of_drop(options, learnt.outcomes, situation, asked.kinds, progress)
+        most, kinds = limits_of_drop(options, learnt.outcomes, situation, named_kinds(options), progress)
         asked = replace(asked, max_drop=None, max_loss=most, kinds=kinds)
     problem = planning_problem(
         model,
         data,
         hardware,
         *budgets,
-        **shallow(asked),
-        layer_bits=options.layer_bits,
-        count_rounding=options.count_rounding,
-        objective=summed_objective(options),
-        outputs=options.outputs,
-        pointwise=options.pointwise,
-        linear=options.linear,
-        images=options.calibration_images,
-        seed=options.seed,
+        options=replace(asked, **counted),
         network=network,
         runner=runner,
         progress=progress,
-        **counted,
     )
     return problem, situation
 
 
-def _loaded(options: argparse.Namespace, asked: _Asked) -> tuple[nn.Module, ImageData | LoaderData]:
+def _loaded(options: argparse.Namespace, asked: PlanningOptions) -> tuple[nn.Module, ImageData | LoaderData]:
     """The network with its weights, and the data, which have what is measured or foreseen on them.
 
     Raises:
@@ -139,24 +108,19 @@ def _loaded(options: argparse.Namespace, asked: _Asked) -> tuple[nn.Module, Imag
     return model, data
 
 
-def _checked(options: argparse.Namespace, budgets: tuple[Budget, ...]) -> _Asked:
+def _checked(options: argparse.Namespace, budgets: tuple[Budget, ...]) -> PlanningOptions:
     """What is asked for, before data and network are loaded.
 
     Raises:
         InputError: no plan could be made for it.
     """
-    from rankfold.planning.request import check_request, chosen_objective
+    from rankfold.planning.options import PlanningOptions
+    from rankfold.planning.request import check_budgets, check_drop
 
+    check_budgets(budgets)
     max_drop = _max_drop(options)
-    check_request(
-        budgets,
-        max_drop=max_drop,
-        metric=options.metric is not None,
-        images=options.calibration_images,
-        seed=options.seed,
-    )
-    metric = _metric(options)
-    chosen_objective(summed_objective(options), max_loss=options.max_loss, max_drop=max_drop)
+    # Before the metric is imported, which may be far.
+    check_drop(max_drop, of_metric=options.metric is not None)
     bits = chosen_bits(options, options.bits)
     if options.layer_bits is not None and bits is None:
         raise InputError(
@@ -166,13 +130,21 @@ def _checked(options: argparse.Namespace, budgets: tuple[Budget, ...]) -> _Asked
         raise InputError(
             "--count-rounding counts what rounding to --bits loses; give the network bits, such as --bits 4"
         )
-    return _Asked(
-        metric=metric,
-        trades=traded_by_front(options),
+    return PlanningOptions(
         bits=bits,
-        kinds=named_kinds(options),
-        max_drop=max_drop,
+        layer_bits=options.layer_bits,
+        count_rounding=options.count_rounding,
+        objective=summed_objective(options),
         max_loss=options.max_loss,
+        max_drop=max_drop,
+        metric=_metric(options),
+        outputs=options.outputs,
+        trades=traded_by_front(options),
+        pointwise=options.pointwise,
+        linear=options.linear,
+        kinds=named_kinds(options),
+        images=options.calibration_images,
+        seed=options.seed,
     )
 
 

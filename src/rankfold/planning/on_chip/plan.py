@@ -32,7 +32,7 @@ from rankfold.planning.mappings_alone import mapping_choices
 from rankfold.planning.on_chip.costs import ChipCosts
 from rankfold.planning.on_chip.search import Aim, ChipSearch
 from rankfold.planning.problem import PlanningProblem
-from rankfold.planning.request import check_request
+from rankfold.planning.request import check_budgets
 from rankfold.progress import Progress, Silent
 from rankfold.workload import Network
 
@@ -65,7 +65,7 @@ def check_for_chip(budgets: Sequence[Budget], goal: str | None) -> None:
     Raises:
         InputError: it is refused.
     """
-    check_request(budgets)
+    check_budgets(budgets)
     for budget in budgets:
         if budget.quantity not in (*FIGURES, *SUMS):
             raise InputError(

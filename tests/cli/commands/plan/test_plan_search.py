@@ -11,7 +11,7 @@ from rankfold.cli.main import main
 from rankfold.cost import network_cycles
 from rankfold.mapping import ArraySpec
 from rankfold.plan import Plan
-from rankfold.planning import planning_problem
+from rankfold.planning import PlanningOptions, planning_problem
 from rankfold.planning.accuracy import MeasureSettings
 from rankfold.planning.search.search import front_starts
 from rankfold.simulator import NonIdealities
@@ -42,7 +42,9 @@ def test_from_the_command_line(weights, model, digits, tmp_path, capsys):
     assert found["files"] == [str(out), str(folder / "measured.csv")]
     assert found["measured"]["trials"] == 20
 
-    problem = planning_problem(model, digits, ArraySpec(32, 32, cell_bits=2), images=IMAGES, kinds=KINDS)
+    problem = planning_problem(
+        model, digits, ArraySpec(32, 32, cell_bits=2), options=PlanningOptions(images=IMAGES, kinds=KINDS)
+    )
     noise = NonIdealities(adc_bits=5, program_noise=0.05)
     measured = problem.accuracy.under(MeasureSettings(20, 1, noise, calibrated=IMAGES))
     rows = list(csv.DictReader((folder / "measured.csv").read_text().splitlines()))
