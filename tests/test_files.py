@@ -91,6 +91,15 @@ def test_a_file_in_place_of_the_folder_is_refused(
     assert listing(tmp_path) == ["folder"]
 
 
+def test_what_is_no_folder_is_named_and_what_cannot_be_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere" / "else")
+    for blocker in (Path("/dev/null"), tmp_path / "lost"):
+        with pytest.raises(InputError, match=rf"cannot write .*; {blocker} is a file; choose another folder"):
+            write_text(blocker / "out.json", "x")
+    with pytest.raises(InputError, match=r"cannot write .*too long; choose a folder that you may write to"):
+        write_text(tmp_path / ("a" * 300) / "out.json", "x")
+
+
 def test_a_folder_in_place_of_the_file_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "kept").write_text("kept")

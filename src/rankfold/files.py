@@ -193,14 +193,16 @@ def _no_folder(target: Path, folder: Path, error: OSError) -> InputError:
     """That nothing can be written into the folder of a target, perhaps as a file is in its place."""
     remedy = "choose a folder that you may write to"
     for place in (folder, *folder.parents):
-        if place.is_file():
+        # Unlike `Path.exists`, these raise nothing, whatever is wrong with a path.
+        if os.path.lexists(place) and not Path(place).is_dir():
             remedy = f"{place} is a file; choose another folder"
     return InputError(f"cannot write {target}: {error.strerror}; {remedy}")
 
 
 def _unwritable(target: Path, error: OSError) -> InputError:
     remedy = "free some space or choose another folder"
-    if isinstance(error, IsADirectoryError):
+    # Windows says no more than that it is not permitted.
+    if isinstance(error, (IsADirectoryError, PermissionError)) and Path(target).is_dir():
         remedy = "it is a folder; give the name of a file"
     return InputError(f"cannot write {target}: {error.strerror or error}; {remedy}")
 

@@ -57,8 +57,8 @@ def test_links_out_of_docs_stay_in_the_site() -> None:
     assert "(https://example.org)" in with_site_links("[a](https://example.org)", "mapping.md")
 
 
-def test_links_lead_to_files() -> None:
-    """A folder is no page: what stands for it has to be in it."""
+def test_no_link_leads_to_a_folder() -> None:
+    """It is no page: what stands for it has to be in it. That files are there is seen on the built site."""
     for page in (ROOT / "docs").rglob("*.md"):
         for match in LINK.finditer(page.read_text(encoding="utf-8")):
             target = target_of(page, match[2])

@@ -55,18 +55,23 @@ def test_tables_are_read_back(tmp_path):
     assert {(layer.weight_bits, layer.input_bits) for layer in executed} == {(8, 8), (4, 4)}
 
 
-def test_low_rank_fully_connected_layers_are_always_written(tmp_path):
+def test_fully_connected_layers_are_written_where_costs_count_them():
+    """All of them where one is low-rank, and covered as such; else where they are asked for."""
     network = zoo_network("vgg16")
-    plan = uniform_plan(network, ARRAY, LowRank(rank="1/8", linear=True, force=True))
     linear = {layer.name for layer in network.layers if layer.is_linear}
-    names = {layer.shape.name for layer in executed_layers(network, plan)}
+    plan = uniform_plan(network, ARRAY, LowRank(rank="1/8", linear=True, force=True))
     changed = {layer.name for layer in plan.changed}
-    assert linear & changed
+    assert linear & changed and linear - changed
+    names = {layer.shape.name for layer in executed_layers(network, plan)}
     for name in linear:
         assert (f"{name}.reduce" in names) == (name in changed)
-        assert name not in names
-    dense = linear - changed
-    assert dense <= {layer.shape.name for layer in executed_layers(network, plan, linear=True)}
+        assert (name in names) == (name not in changed)
+    counted = [layer.shape.name for layer in network_cycles(network, plan).layers]
+    assert linear <= set(counted)
+    assert [layer.name for layer in coverage(network, plan).layers if layer.fate != "not mapped"] == counted
+    dense = uniform_plan(network, ARRAY)
+    assert not linear & {layer.shape.name for layer in executed_layers(network, dense)}
+    assert linear <= {layer.shape.name for layer in executed_layers(network, dense, linear=True)}
 
 
 def test_fully_connected_layers_are_written_where_there_are_no_others(tmp_path):

@@ -107,8 +107,8 @@ def test_the_headlines_on_cifar100(name, epochs, plans, energies):
 
 
 def test_one_epoch_of_what_the_largest_headlines_come_from():
-    """Cells of the larger grid, three seeds of two plans and of what they are held against; and a plan beside
-    uniform windows, one with rounding counted, and one for an energy.
+    """Cells of the larger grid, three seeds of its plans and of what they are held against; and a plan beside
+    uniform windows, one with rounding counted, and one for an energy under three seeds.
     """
     short, whole = load_grid("wrn16-4-cifar100-one-epoch"), load_grid("headlines-wrn16-4-cifar100-cpu")
     assert (short.model, short.data, short.array) == (whole.model, whole.data, whole.array)

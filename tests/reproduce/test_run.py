@@ -15,7 +15,8 @@ from rankfold import ray_cluster
 from rankfold.cli.arguments.values import time_limit
 from rankfold.cli.main import main
 from rankfold.errors import InputError
-from rankfold.machine import load_hardware
+from rankfold.files import package_data, write_json
+from rankfold.machine import hardware_to_json, load_hardware
 from rankfold.plan import Plan
 from rankfold.progress import Silent
 from rankfold.records.typed import write_typed
@@ -218,6 +219,17 @@ def test_tables_and_figure_are_drawn_anew_from_the_table_alone(finished, tmp_pat
     (out / "cells.csv").unlink()
     assert main(command) == 2
     assert str(out / "cells.csv") in capsys.readouterr().err
+
+
+def test_hardware_of_a_grid_without_prices_for_its_cells_is_refused(tmp_path, capsys):
+    """Before any training, not by cells without an energy after it."""
+    coarse = load_hardware("rram-22nm").altered(cell_bits=8)
+    write_json(tmp_path / "own.yaml", hardware_to_json(coarse))
+    grid = (package_data("rankfold.reproduce") / "grids" / "smoke.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(f"{grid}hardware: own.yaml\n")
+    assert main(["reproduce", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "out")]) == 2
+    assert "array cell_bits (=8): cells of rram-22nm store at most 4" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_mistyped_source_of_data_is_told_of_and_not_recorded(finished, tmp_path, capsys):

@@ -71,6 +71,17 @@ def test_another_run_says_nothing(tmp_path, energy):
     assert energy_with_accuracy(energy, tmp_path).accuracy is None
 
 
+@pytest.mark.parametrize("content", ["{", "[1]", "{}"])
+def test_energy_does_without_a_result_that_can_be_read(tmp_path, energy, content):
+    """And a simulation of no run is none of it."""
+    for number, run in enumerate(("this", None)):
+        write(tmp_path / f"simulation{number}.json", Hardware(array=ARRAY, adc_bits=5), run=run)
+    (tmp_path / "result.json").write_text(content)
+    assert energy_with_accuracy(energy, tmp_path) == energy
+    (tmp_path / "result.json").unlink()
+    assert energy_with_accuracy(energy, tmp_path) == energy
+
+
 def test_a_network_that_was_saved_is_known_by_its_weights(tmp_path, energy):
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     run = file_digest(tmp_path / "model.safetensors")

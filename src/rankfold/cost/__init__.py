@@ -12,7 +12,7 @@ from rankfold.cost.cycles import BASIC_METHODS, NetworkCycles, network_cycles, p
 from rankfold.cost.keys import IM2COL, CostKey
 from rankfold.cost.layer_cycles import LayerCycles
 from rankfold.cost.packing import Packing, pack_tiles
-from rankfold.cost.planned import Masks, array_mapping, counts_linear, planned_mapping, planned_shape
+from rankfold.cost.planned import Masks, array_mapping, planned_mapping, planned_shape
 from rankfold.cost.published import PUBLISHED, PublishedCycles, large_array, published_cycles
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "PublishedCycles",
     "array_mapping",
     "choose_mapping",
-    "counts_linear",
     "large_array",
     "mapping_options",
     "network_cycles",

@@ -10,8 +10,9 @@ from rankfold.arguments import Wanted
 from rankfold.cost.kinds import AnyMapping, cost_of
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, Mapping
+from rankfold.plan.counted import counts_linear
 from rankfold.plan.layer import LayerPlan
-from rankfold.plan.plan import Plan, weights
+from rankfold.plan.plan import Plan
 from rankfold.workload import ConvShape, Network
 
 Masks = Map[str, np.ndarray]  # (m, C_in/G, kh, kw) booleans by layer
@@ -151,14 +152,6 @@ def busiest(stage: Mapping, array: ArraySpec) -> int:
         for rows, _ in stored.extents():
             most = max(most, times * array.turns(rows))
     return most
-
-
-def counts_linear(network: Network, plan: Plan) -> bool:
-    """Whether fully connected layers count: the plan makes any of them low-rank, or there are no others."""
-    if not network.convolutions:
-        return True
-    shapes = weights(network)
-    return any(shapes[layer.name].is_linear and cost_of(layer.kind).counts_linear() for layer in plan.layers)
 
 
 def counted_layers(network: Network, plan: Plan, linear: bool | None) -> tuple[ConvShape, ...]:

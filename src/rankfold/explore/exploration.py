@@ -313,6 +313,11 @@ def _claim(
     Raises:
         InputError: it holds something else.
     """
+    by, data = None, None
+    if search is not None:
+        by = search.identity()
+    if trained is not None:
+        data = trained.identity
     identity = as_read_back(
         {
             # Whatever files a space names, and however it says them.
@@ -320,8 +325,8 @@ def _claim(
             "vary": _digest(space.axes),
             "plans": _digest([(choice, _file_of(choice.content)) for choice in space.plans]),
             "networks": {network.name: _digest(_all_of(network)) for network in networks},
-            "search": None if search is None else search.identity(),
-            "data": None if trained is None else trained.identity,
+            "search": by,
+            "data": data,
             "version": __version__,
         }
     )

@@ -16,7 +16,7 @@ from rankfold.mapping import ArraySpec
 from rankfold.plan import Plan
 from rankfold.planning.accuracy import MeasureSettings
 from rankfold.planning.best import solve_problem
-from rankfold.planning.data import digest_of
+from rankfold.planning.data import data_digest
 from rankfold.planning.exact.budget import Budget, limits_of
 from rankfold.planning.options import PlanningOptions
 from rankfold.planning.plan_loss import PlanLosses
@@ -62,7 +62,7 @@ class TrainedNetworks:
         """What it says of plans depends on this."""
         return {
             "weights": [weights_digest(model) for model in self._models],
-            "data": digest_of(self._data),
+            "data": data_digest(self._data),
             "images": self._images,
             "seed": self._seed,
         }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rankfold.arguments import PATH, takes
-from rankfold.cost.kinds import cost_of
+from rankfold.cost.planned import counted_layers
 from rankfold.errors import InputError
 from rankfold.export.kinds import executed, side_by_side, supports, unsaid
 from rankfold.files import write_text
@@ -53,7 +53,8 @@ def executed_layers(network: Network, plan: Plan, linear: bool = False) -> tuple
     Args:
         network: the network as it was.
         plan: a plan for it.
-        linear: whether fully connected layers count; low-rank ones always do.
+        linear: whether fully connected layers count; they do in any case where costs count them, see
+            `plan.counted.counts_linear`.
     """
     layers = []
     for shape, entry in _written(network, plan, linear):
@@ -69,15 +70,9 @@ def _executed_by(shape: ConvShape, entry: LayerPlan) -> list[ExecutedLayer]:
 
 def _written(network: Network, plan: Plan, linear: bool) -> list[tuple[ConvShape, LayerPlan]]:
     """The layers that workload files have, with what the plan says of them."""
-    # Where there are no others they are what costs count.
-    linear = linear or not network.convolutions
-    layers = []
-    for shape in network.layers:
-        entry = plan.layer(shape.weight)
-        if shape.is_linear and not linear and not cost_of(entry.kind).counts_linear():
-            continue
-        layers.append((shape, entry))
-    return layers
+    # Not asked for is no refusal: costs may count them all the same.
+    counted = counted_layers(network, plan, linear or None)
+    return [(shape, plan.layer(shape.weight)) for shape in counted]
 
 
 @takes(path=PATH, network=NETWORK, plan=PLAN)
@@ -91,7 +86,7 @@ def write_csv(path: str | Path, network: Network, plan: Plan, linear: bool = Fal
         path: the file.
         network: the network as it was.
         plan: a plan for it.
-        linear: whether fully connected layers are written; low-rank ones always are.
+        linear: whether fully connected layers are written; see `executed_layers`.
 
     Raises:
         InputError: a layer is pattern-pruned by patterns of its own for each output, which the table cannot
@@ -163,7 +158,7 @@ def write_zigzag(path: str | Path, network: Network, plan: Plan, linear: bool = 
         path: the file.
         network: the network as it was.
         plan: a plan for it.
-        linear: whether fully connected layers are written; low-rank ones always are.
+        linear: whether fully connected layers are written; see `executed_layers`.
 
     Returns:
         The names of layers that keep fewer weights than the file says, as ZigZag has no word for dropped

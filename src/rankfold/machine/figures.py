@@ -89,8 +89,10 @@ def figure_at(place: str, entry: Any) -> float:
     scaled = float(value) * factor
     if not math.isfinite(scaled):
         raise InputError(f"{place} (={value}) must be a finite number")
-    if scaled < 0 or (scaled == 0 and not figure.may_be_zero):
-        raise InputError(f"{place} (={value}) must be {'at least' if figure.may_be_zero else 'above'} 0")
+    if scaled < 0 and figure.may_be_zero:
+        raise InputError(f"{place} (={value}) must be at least 0")
+    if scaled <= 0 and not figure.may_be_zero:
+        raise InputError(f"{place} (={value}) must be above 0")
     if figure.whole:
         # 4.1 MB are whole bytes, whatever the product of two floats is.
         if abs(scaled - round(scaled)) > 1e-6 * scaled:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rankfold.arguments import takes
 from rankfold.notebooks import Shown, in_brackets
+from rankfold.plan.counted import counts_linear
 from rankfold.plan.kinds import kind_names
 from rankfold.plan.layer import LayerPlan
 from rankfold.plan.plan import PLAN, Plan, weights
@@ -132,10 +133,10 @@ def coverage(network: Network, plan: Plan, linear: bool = False) -> Coverage:
     Args:
         network: the network.
         plan: a plan for it.
-        linear: whether dense fully connected layers are mapped too.
+        linear: whether dense fully connected layers are mapped too; they are in any case where costs count
+            them, see `counts_linear`.
     """
-    # Where there are no others they are what costs count.
-    linear = linear or not network.convolutions
+    linear = linear or counts_linear(network, plan)
     shapes = weights(network)
     # A weight may run several times: its runs add up, its parameters count once.
     macs: Counter[str] = Counter()

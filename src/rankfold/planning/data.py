@@ -107,7 +107,7 @@ class PlanningData(ABC):
         """
 
 
-def digest_of(data: ImageData | LoaderData | Iterable[Any]) -> str | None:
+def data_digest(data: ImageData | LoaderData | Iterable[Any]) -> str | None:
     """What tells a data set from others; None: these are batches that nothing names."""
     if isinstance(data, ImageData | LoaderData):
         return data.digest

@@ -22,7 +22,7 @@ from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy, agreement
 from rankfold.planning.changeable import changeable_slots, windows_of
 from rankfold.planning.channels import in_order, with_channels
 from rankfold.planning.choices import layer_choices
-from rankfold.planning.data import PlanningData, default_images, digest_of, planning_data
+from rankfold.planning.data import PlanningData, data_digest, default_images, planning_data
 from rankfold.planning.exact import LOSS, Budget, LayerChoices
 from rankfold.planning.exact.budget import limits_of
 from rankfold.planning.exact.costing import Costing
@@ -133,7 +133,7 @@ def planning_problem(
         objective=options.objective,
         trades=tuple(options.trades),
         comparable=options.layer_bits is None and not options.count_rounding,
-        data=digest_of(data),
+        data=data_digest(data),
         unit=known.unit,
         outputs=known.outputs,
     )

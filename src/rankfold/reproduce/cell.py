@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from rankfold import run_files
-from rankfold.cost.energy.chosen_table import array_with_cells
+from rankfold.cost.energy.chosen_table import array_with_cells, completed
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import load_model
@@ -180,7 +180,8 @@ def _fits_its_cells(plan: Plan) -> bool:
 
 
 def check_hardware(grid: Grid, out: Path) -> None:
-    """Refuse hardware that finished cells were not planned for: the next cells would have another plan.
+    """Refuse hardware that has no prices for its cells, or that finished cells were not planned for: the next
+    cells would have another plan.
 
     Plans for cycles are for any hardware.
 
@@ -189,8 +190,9 @@ def check_hardware(grid: Grid, out: Path) -> None:
         out: the folder of the results.
 
     Raises:
-        InputError: a plan for an energy was made for other hardware.
+        InputError: it cannot be priced, or a plan for an energy was made for other hardware.
     """
+    completed(grid.hardware)
     wanted = sized(grid.hardware, grid.array)
     for cell in grid.cells:
         method = cell.setting()

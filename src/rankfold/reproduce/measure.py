@@ -166,7 +166,10 @@ def _row(cell: Cell, result: Result, array: ArraySpec, key: CostKey, costs: Sequ
     cycles, conversions, energy = costs
     measured = result.accuracy
     if measured.baseline is None or measured.decomposed is None:
-        raise InputError(f"the run of cell {cell.name} has no accuracy before training; move its folder away")
+        raise InputError(
+            f"the run of cell {cell.name} has no accuracy before training, as those of a grid have; move its "
+            "folder away"
+        )
     return Measurement(
         cell=cell.name,
         method=cell.method,

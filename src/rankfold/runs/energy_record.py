@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rankfold.cost import Masks, counts_linear
+from rankfold.cost import Masks
 from rankfold.cost.energy import (
     ArrayAccuracy,
     Comparison,
@@ -22,6 +22,7 @@ from rankfold.files import digest_of
 from rankfold.machine import DEFAULT_HARDWARE, Hardware
 from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.models.pretrained import file_digest
+from rankfold.plan.counted import counts_linear
 from rankfold.plan.plan import Plan
 from rankfold.workload import Network
 
@@ -34,7 +35,7 @@ class EnergyOptions:
         table: a component table, its name, or a YAML file; None: the default one.
         adc: an ADC of the table; None: the table's choice.
         adc_bits: its resolution; None: the table's choice.
-        mux: columns that share an ADC; None: the table's choice.
+        mux: columns that share an ADC; None: the table's choice, or all of an array that has fewer.
     """
 
     table: ComponentTable | str | None = None
@@ -72,12 +73,9 @@ class EnergyOptions:
             InputError: there is no such table or ADC, or the resolution is out of range.
             MissingDependencyError: `zigzag` without its package.
         """
-        # A table that is made already has its array; only `zigzag` needs one to be computed for.
+        # One that is made need not be found by its name.
         if isinstance(self.table, ComponentTable):
-            table = self.table.with_adc(self.adc, self.adc_bits, self.mux)
-            if self.mux is None:
-                table = table.narrowed(array)
-            return table
+            return self.table.for_array(array, self.adc, self.adc_bits, self.mux)
         return find_table(self.table, array, self.adc, self.adc_bits, self.mux)
 
     def with_cells(self, array: ArraySpec) -> ArraySpec:
@@ -248,7 +246,8 @@ def dense_energy(network: Network, plan: Plan, options: EnergyOptions) -> Networ
         the table has figures of, and nobody asked for energy.
 
     Raises:
-        InputError: there is no such table or ADC, or the array holds no weight and the user asked.
+        InputError: there is no such table or ADC, or the array holds no weight, or its cells more bits than
+            the table has figures of, and the user asked.
     """
     table = options.for_array(plan.array)
     try:

@@ -36,9 +36,14 @@ def simulated_accuracy(folder: str | Path, machine: Mapping[str, Any]) -> ArrayA
     Returns:
         that of the simulation of most images; None: this machine was not simulated.
     """
-    best: ArrayAccuracy | None = None
+    paths = sorted(Path(folder).glob(PATTERN))
+    if not paths:
+        return None
     run = _run_in(RunFolder(Path(folder), ""))
-    for path in sorted(Path(folder).glob(PATTERN)):
+    if run is None:
+        return None
+    best: ArrayAccuracy | None = None
+    for path in paths:
         found = _read(path, machine, run)
         if found is not None and (best is None or found.images > best.images):
             best = found
@@ -61,16 +66,19 @@ def with_accuracy(result: Result, folder: str | Path) -> Result:
 
 
 def _run_in(folder: RunFolder) -> str | None:
-    """What simulations know the network in a folder by, as `StoredNetwork.run` is; None: there is none."""
-    if folder.result.is_file():
-        content = read_json(folder.result)
-        return content.get("run") if isinstance(content, dict) else None
-    if folder.weights.is_file():
-        return file_digest(folder.weights)
+    """What simulations know the network in a folder by, as `StoredNetwork.run` is; None: nothing says so."""
+    try:
+        if folder.result.is_file():
+            return str(read_json(folder.result)["run"])
+        if folder.weights.is_file():
+            return file_digest(folder.weights)
+    except (InputError, KeyError, TypeError):
+        # What costs are asked of does not need a result that can be read.
+        return None
     return None
 
 
-def _read(path: Path, machine: Mapping[str, Any], run: str | None) -> ArrayAccuracy | None:
+def _read(path: Path, machine: Mapping[str, Any], run: str) -> ArrayAccuracy | None:
     """The accuracy in one file; None: it is of other arrays or of another run, or no finished simulation."""
     try:
         content = read_json(path)

@@ -191,12 +191,12 @@ class Training:
         losses, accuracy, images = self._means(sums, epoch)
         seconds = before + time.perf_counter() - start
         self._check_weights(epoch)
-        known = None if math.isnan(accuracy) else accuracy
+        train_accuracy = None if math.isnan(accuracy) else accuracy
         record = EpochRecord(
             epoch + 1,
             rate,
             losses[0],
-            known,
+            train_accuracy,
             self._tested(epoch),
             seconds,
             images_per_second=images / seconds,

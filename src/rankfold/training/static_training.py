@@ -119,7 +119,7 @@ class StaticTraining(Training):
         self._sgd.zero_grad(set_to_none=True)
         self._sgd.step()
         self._step_sizes.use_all_levels_()
-        # Of labels alone one loss is summed; with a teacher its own two beside that.
+        # Of labels alone one loss is summed; with a teacher the one to minimise, and the two that it weighs.
         kinds = 1 if self._teacher is None else 3
         return StaticStep(
             self._losses,

@@ -55,9 +55,10 @@ def test_shipped_weights_are_a_run(capsys):
     assert by_name["accuracy_on_arrays"]["accuracy"] == 0.909
     assert json.loads(printed(capsys, "map", name, "--json"))["energy"]["total"] == by_name["total"]
     for command in ("map", "energy"):
-        for model, kept in ((name, "0.909"), ("resnet8", "not simulated")):
+        for model, kept, of in ((name, "0.909", "accuracy"), ("resnet8", "not simulated", "")):
             rows = list(csv.DictReader(io.StringIO(printed(capsys, command, model, "--csv"))))
             assert {row["accuracy_on_arrays"] for row in rows} == {kept}
+            assert {row["measured"] for row in rows} == {of}
     assert printed(capsys, "map", name, "--arrays", "400").count("accuracy on these arrays: 90.9%") == 2
 
 

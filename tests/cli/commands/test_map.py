@@ -229,3 +229,12 @@ def test_a_network_of_which_nothing_is_stored_is_mapped(capsys, tmp_path):
     assert json.loads(capsys.readouterr().out)["total"]["energy_pj"] == 0
     assert main(["map", str(table), "--plan", str(path), "--arrays", "100"]) == 2
     assert "the plan leaves no layer on arrays" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "counted"),
+    [((), "convolutions"), (("--linear",), "convolutions and fully connected layers")],
+)
+def test_what_is_summed_is_said(capsys, arguments, counted):
+    assert main(["map", "resnet8", *arguments]) == 0
+    assert f"cycles per image (array activations of all {counted})" in capsys.readouterr().out

@@ -18,7 +18,6 @@ from rankfold.cli.arguments.technology import add_technology
 from rankfold.cli.arguments.values import given, refuse_given
 from rankfold.cli.words.energy import component_table_in_words, energy_csv, energy_summary, energy_table
 from rankfold.cli.words.hardware import hardware_in_words, not_counted_in_words
-from rankfold.cost import counts_linear
 from rankfold.cost.energy import (
     Comparison,
     OnArrays,
@@ -31,6 +30,7 @@ from rankfold.errors import InputError, UnwantedArgumentError
 from rankfold.machine import hardware_to_json
 from rankfold.models.pretrained import run_folder
 from rankfold.plan import Plan
+from rankfold.plan.counted import counts_linear
 
 if TYPE_CHECKING:
     from rankfold.runs.adc_bits import AdcChoice

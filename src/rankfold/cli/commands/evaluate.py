@@ -77,11 +77,10 @@ def run(options: argparse.Namespace) -> int:
     known = evaluation.reported is not None
     if known and evaluation.same_data and evaluation.accuracy != evaluation.reported:
         # Convolution libraries add in another order with other threads or processors.
-        print(
-            "note: this is the run's own data, so the difference comes from another device or number of "
-            f"threads{', or from another metric of this name' if evaluation.metric else ''}",
-            file=sys.stderr,
-        )
+        causes = "another device or number of threads"
+        if evaluation.metric:
+            causes += ", or from another metric of this name"
+        print(f"note: this is the run's own data, so the difference comes from {causes}", file=sys.stderr)
     return 0
 
 

@@ -24,7 +24,6 @@ from rankfold.cost import (
     Masks,
     NetworkCycles,
     PublishedCycles,
-    counts_linear,
     network_cycles,
     published_cycles,
     schedule,
@@ -34,6 +33,7 @@ from rankfold.errors import InputError
 from rankfold.machine import hardware_to_json
 from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.plan import Plan, coverage
+from rankfold.plan.counted import counts_linear
 from rankfold.workload import Network
 
 

@@ -101,7 +101,8 @@ def _table(points: Sequence[Point]) -> str:
         if point.deviation is not None:
             spread = f"{point.deviation:.2%}"
         varied = point.varied.replace("_", "-")
-        accuracies = [f"{point.ideal:.2%}", f"{point.mean:.2%}{note_of(point.measured)}", spread]
+        note = note_of(point.measured)
+        accuracies = [f"{point.ideal:.2%}{note}", f"{point.mean:.2%}{note}", spread]
         rows.append([point.run, varied, f"{point.value:g}", *accuracies, str(point.chips)])
     headers = ["run", "varied", "value", "quantised", "on arrays", "deviation", "chips"]
     return format_table(headers, rows, "<<>>>>>")

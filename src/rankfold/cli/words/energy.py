@@ -15,7 +15,7 @@ from rankfold.records.csv_table import csv_text
 from rankfold.records.text_table import format_table
 
 LEAST_SHARE = 0.03  # of the energy; smaller components are summed up
-ON_ARRAYS = "accuracy_on_arrays"  # the column of tables, as in JSON
+ON_ARRAYS = ("accuracy_on_arrays", "measured")  # columns of tables: the share, and what it is of
 COUNTS = ("tiles", "reads", "rows", "conversions", "cells", "additions")
 
 
@@ -120,6 +120,9 @@ def energy_table(energy: NetworkEnergy) -> str:
         by_stage = ""
         if len(layer.stages) > 1:
             by_stage = " + ".join(f"{1e-3 * stage.total:,.2f}" for stage in layer.stages)
+        by_converters = "-"
+        if layer.stages:
+            by_converters = f"{layer.components['adc'] / layer.energy:.0%}"
         rows.append(
             [
                 layer.shape.name,
@@ -127,7 +130,7 @@ def energy_table(energy: NetworkEnergy) -> str:
                 f"{layer.conversions:,}",
                 f"{1e-3 * layer.energy:,.2f}",
                 by_stage,
-                f"{layer.components['adc'] / layer.energy:.0%}" if layer.stages else "-",
+                by_converters,
                 f"{layer.latency:,.2f}",
             ]
         )
@@ -148,7 +151,7 @@ def component_table_in_words(energy: NetworkEnergy) -> str:
 def energy_csv(energy: NetworkEnergy, hardware: str) -> str:
     """One line for each stored convolution and component; each says on which hardware."""
     rows = []
-    kept = accuracy_cell(energy)
+    kept = accuracy_cells(energy)
     for layer in energy.layers:
         for number, stage in enumerate(layer.stages, 1):
             counts = [getattr(stage.activity, count) for count in COUNTS]
@@ -156,7 +159,7 @@ def energy_csv(energy: NetworkEnergy, hardware: str) -> str:
             for name in dict.fromkeys((*stage.energy, *stage.area)):
                 spent, area = stage.energy.get(name, 0), stage.area.get(name, 0)
                 amounts = [f"{spent:.6g}", f"{area:.6g}", f"{stage.latency:.6g}"]
-                rows.append([layer.shape.name, number, name, *amounts, *counts, hardware, kept])
+                rows.append([layer.shape.name, number, name, *amounts, *counts, hardware, *kept])
     return csv_text(
         [
             "layer",
@@ -167,14 +170,14 @@ def energy_csv(energy: NetworkEnergy, hardware: str) -> str:
             "latency_us",
             *COUNTS,
             "hardware",
-            ON_ARRAYS,
+            *ON_ARRAYS,
         ],
         rows,
     )
 
 
-def accuracy_cell(energy: NetworkEnergy) -> str:
-    """What the arrays keep, as a cell of a table: 0 to 1, or that nobody simulated it."""
+def accuracy_cells(energy: NetworkEnergy) -> tuple[str, str]:
+    """What the arrays keep, as cells of `ON_ARRAYS`: 0 to 1, and what was measured; or that nobody did."""
     if energy.accuracy is None:
-        return NOT_SIMULATED
-    return f"{energy.accuracy.accuracy:.6g}{energy.accuracy.note}"
+        return NOT_SIMULATED, ""
+    return f"{energy.accuracy.accuracy:.6g}", energy.accuracy.measured

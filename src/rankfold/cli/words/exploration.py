@@ -18,10 +18,11 @@ def exploration_in_words(found: Exploration) -> str:
         lines += [front_table(found), ""]
     traded = traded_in_words(found)
     shown = len(thinned(found))
-    lines.append(
-        f"{points:,} points, of which {runs:,} run; {len(found.front):,} of these are best trades of {traded}"
-        + (f", {shown} of them above" if shown < len(found.front) else "")
-    )
+    above = ""
+    if shown < len(found.front):
+        above = f", {shown} of them above"
+    best = f"{len(found.front):,} of these are best trades of {traded}{above}"
+    lines.append(f"{points:,} points, of which {runs:,} run; {best}")
     if found.accuracies is not None:
         lines.append("accuracy is measured on the arrays of each, before any training")
     elif LOSS in found.objectives:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rankfold.cli.words.energy import ON_ARRAYS, accuracy_cell
+from rankfold.cli.words.energy import ON_ARRAYS, accuracy_cells
 from rankfold.cost import IM2COL, CostKey, NetworkCycles, planned_shape
 from rankfold.cost.energy import NetworkEnergy, OnArrays
 from rankfold.cost.keys import DENSE_FAMILY
@@ -41,9 +41,7 @@ def mapping_table(costs: NetworkCycles, arrays: OnArrays | None, compare: bool) 
         arrays: the same on the arrays that are priced; None: these hold no weight.
         compare: show the cycles of all mappings side by side, instead of the chosen one in full.
     """
-    counted = "convolutions"
-    if all(layer.shape.is_linear for layer in costs.layers):
-        counted = "fully connected layers"
+    counted = _counted_in_words(costs)
     head = f"{costs.model} on {costs.array} arrays, cycles per image (array activations of all {counted})"
     # One machine in each row: the arrays as they are built where it is said how, else those of papers.
     built = None
@@ -301,6 +299,16 @@ def _summary(costs: NetworkCycles, arrays: OnArrays | None) -> str:
     return f"{words}\narray cycles with {cells} and {array.inputs_in_words}: {cycles:,}"
 
 
+def _counted_in_words(costs: NetworkCycles) -> str:
+    """The layers whose cycles are summed."""
+    linear = [layer.shape.is_linear for layer in costs.layers]
+    if all(linear):
+        return "fully connected layers"
+    if any(linear):
+        return "convolutions and fully connected layers"
+    return "convolutions"
+
+
 def mapping_csv(costs: NetworkCycles, arrays: OnArrays | None, hardware: str) -> str:
     """One line for each convolution; each says on which hardware."""
     keys = list(costs.total)
@@ -308,7 +316,7 @@ def mapping_csv(costs: NetworkCycles, arrays: OnArrays | None, hardware: str) ->
     parts: list[str] = []
     if arrays is not None:
         parts = list(arrays.energy.components)
-        header += [*ARRAY_COLUMNS, *(f"{part}_pj" for part in parts), ON_ARRAYS]
+        header += [*ARRAY_COLUMNS, *(f"{part}_pj" for part in parts), *ON_ARRAYS]
     header.append("hardware")
     rows = []
     for index, layer in enumerate(costs.layers):
@@ -320,7 +328,7 @@ def mapping_csv(costs: NetworkCycles, arrays: OnArrays | None, hardware: str) ->
             amounts = [spent.latency, spent.energy, *(spent.components[part] for part in parts)]
             row += [placed.arrays, placed.chosen_cycles, placed.most_slices, spent.conversions]
             row += [f"{amount:.6g}" for amount in amounts]
-            row.append(accuracy_cell(arrays.energy))
+            row += accuracy_cells(arrays.energy)
         rows.append([*row, hardware])
     return csv_text(header, rows)
 

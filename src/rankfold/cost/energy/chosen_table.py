@@ -32,10 +32,7 @@ def find_table(
         MissingDependencyError: `zigzag` without its package.
     """
     if name != ZIGZAG:
-        table = load_table(name or DEFAULT_TABLE).with_adc(adc, adc_bits, mux)
-        if mux is None:
-            table = table.narrowed(array)
-        return table
+        return load_table(name or DEFAULT_TABLE).for_array(array, adc, adc_bits, mux)
     if adc not in (None, ZIGZAG):
         raise InputError(f"adc (={adc}): technology zigzag has its own; omit adc")
     if mux not in (None, 1):

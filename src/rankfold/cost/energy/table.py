@@ -208,9 +208,27 @@ class ComponentTable:
             converts = self.converts
         return replace(array, cell_bits=self.cell_bits, coding=coding, converts=converts)
 
-    def narrowed(self, array: ArraySpec) -> ComponentTable:
-        """The table for an array, of which no more columns can share an ADC than there are."""
-        return replace(self, mux=min(self.mux, array.columns))
+    def for_array(
+        self,
+        array: ArraySpec,
+        adc: str | None = None,
+        adc_bits: int | None = None,
+        mux: int | None = None,
+    ) -> ComponentTable:
+        """The table with the ADCs of an array.
+
+        Args:
+            array: the physical array.
+            adc: an ADC of the table; None: the table's choice.
+            adc_bits: its resolution; None: the table's choice.
+            mux: columns that share an ADC; None: the table's choice, or all of an array that has fewer.
+
+        Raises:
+            InputError: as `with_adc`.
+        """
+        if mux is None:
+            mux = min(self.mux, array.columns)
+        return self.with_adc(adc, adc_bits, mux)
 
     def check_cells(self, array: ArraySpec) -> None:
         """Refuse an array whose cells store more bits than the technology's do.

@@ -201,10 +201,6 @@ class KindCost:
             mapped[CostKey(self.family, method)] = laid_out(shape, array, entry, mask, method)
         return mapped
 
-    def counts_linear(self) -> bool:
-        """Whether a fully connected layer of this kind makes all fully connected layers count."""
-        return False
-
     def parameters(self, shape: ConvShape, kind: LayerKind, mapping: AnyMapping) -> int:
         """Weights as stored, without bias."""
         # Unpacking says that there is one matrix: kinds with two count for themselves.

@@ -107,10 +107,6 @@ class LowRankCost(KindCost):
         mapped[SHARED] = mapped[SDK]
         return mapped
 
-    def counts_linear(self) -> bool:
-        """Yes: where any is low-rank, all fully connected layers count."""
-        return True
-
     def parameters(self, shape: ConvShape, kind: LayerKind, mapping: AnyMapping) -> int:
         """R_, of the inputs that its support keeps, and L."""
         pair = cast(LowRankLayer, kind)

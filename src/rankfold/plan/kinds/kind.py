@@ -36,6 +36,7 @@ class LayerKind:
             all output pixels.
         computes: whether what it gives depends on what it reads; layers that alone feed one which does not
             compute for nothing.
+        counts_linear: whether one fully connected layer of this kind makes all fully connected layers count.
     """
 
     # Of the class, no fields: plans hold only what differs from layer to layer.
@@ -50,6 +51,7 @@ class LayerKind:
     masked: ClassVar[bool] = False
     one_kernel: ClassVar[bool] = True
     computes: ClassVar[bool] = True
+    counts_linear: ClassVar[bool] = False
 
     @property
     def shares_support(self) -> bool:

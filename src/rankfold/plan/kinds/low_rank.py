@@ -38,6 +38,7 @@ class LowRankLayer(LayerKind):
     mappings: ClassVar[tuple[str, ...]] = LOW_RANK_METHODS
     windows: ClassVar[int] = 2
     made_for_data: ClassVar[bool] = True
+    counts_linear: ClassVar[bool] = True
     schema: ClassVar[Mapping[str, Any]] = {
         "groups": {"type": "integer", "minimum": 1},
         "rank": {"type": "integer", "minimum": 1},

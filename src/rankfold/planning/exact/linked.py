@@ -104,9 +104,9 @@ def _needs(choices: Choices) -> list[np.ndarray]:
     found = []
     for layer in choices:
         needs = np.full((len(layer), 2), (NOTHING, 0))
-        for number, one in enumerate(layer):
+        for place, one in enumerate(layer):
             if one.needs is not None:
-                needs[number] = numbers[one.needs.layer], one.needs.most
+                needs[place] = numbers[one.needs.layer], one.needs.most
         found.append(needs)
     return found
 

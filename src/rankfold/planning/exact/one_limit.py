@@ -170,6 +170,7 @@ class _Search:
         relaxed = float(whole.bound(np.array([room]))[0])
         self._relaxed = relaxed - ROUNDED * (relaxed + price * room)
         # Nothing to choose comes last, where it adds no state.
+        # The price of one more: the infinity added is that of a layer with a single candidate.
         second = [np.sort(np.append(prices, np.inf))[1] for prices in self._prices]
         self._order = np.argsort(second, kind="stable")
 

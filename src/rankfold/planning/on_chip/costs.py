@@ -205,10 +205,10 @@ class ChipCosts:
         for candidates, loads in zip(self._choices, self.loads, strict=True):
             own = []
             for one, longest in zip(candidates, loads.longest.tolist(), strict=True):
-                part = 0.0
+                time = 0.0
                 if longest:
-                    part = 1e3 * one.cost("interval") / longest
-                own.append(part)
+                    time = 1e3 * one.cost("interval") / longest
+                own.append(time)
             needed.append(min(own))
         return max(needed)
 

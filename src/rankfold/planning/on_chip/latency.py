@@ -72,7 +72,10 @@ def longest_path(network: Network, graph: TaskGraph, layers: Sequence[str]) -> t
         sources = [reading.source for reading in task.reads]
         best = max(sources, key=counts.__getitem__, default=None)
         before.append(best)
-        counts.append((task.layer is not None) + (0 if best is None else counts[best]))
+        layers_so_far = int(task.layer is not None)
+        if best is not None:
+            layers_so_far += counts[best]
+        counts.append(layers_so_far)
     found: list[PathLayer] = []
     number = max(range(len(counts)), key=counts.__getitem__)
     needed = graph.tasks[number].rows  # of the task at hand, by the first bundle of what reads it

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rankfold.files import digest_of
 from rankfold.plan import LayerPlan
 from rankfold.planning.exact import LayerChoices
 
@@ -46,8 +46,7 @@ def search_name(choices: Sequence[LayerChoices], seed: int, identity: Mapping[st
         layers.append([_content(dense.entry), dense.cycles, stays])
     whole = {"layers": layers, "seed": seed, **identity}
     content = json.dumps(whole, sort_keys=True)
-    digest = hashlib.sha256(content.encode()).hexdigest()
-    return f"rankfold-{digest[:16]}"
+    return f"rankfold-{digest_of(content.encode())}"
 
 
 def _content(entry: LayerPlan) -> dict[str, Any]:

@@ -117,11 +117,13 @@ def _draw_losses(axes: Axes, run: Run, colour: str) -> None:
 def _draw_accuracies(axes: Axes, run: Run, colour: str, alone: bool) -> list[_End]:
     """Draw both lines of a run; returns the ends that get a name: of a run among others, the tests alone."""
     epochs = [record.epoch for record in run.history]
-    # Of outputs that are no scores nothing is right or wrong while they are trained.
-    train = [math.nan] * len(epochs)
-    for place, record in enumerate(run.history):
-        if record.train_accuracy is not None:
-            train[place] = 100 * record.train_accuracy
+    train = []
+    for record in run.history:
+        share = record.train_accuracy
+        # Of outputs that are no scores nothing is right or wrong while they are trained.
+        if share is None:
+            share = math.nan
+        train.append(100 * share)
     # Not every epoch need be tested.
     tested_epochs = []
     tests = []

@@ -65,9 +65,12 @@ def task_table(run: ChipRun, pipeline: Pipeline, there: Residents) -> Table:
         between = str(cores[0])
         if len(cores) > 1:
             between = f"{cores[0]} to {cores[-1]}"
+        number = DASH
+        if layer is not None:
+            number = str(layer.number)
         rows.append(
             [
-                DASH if layer is None else str(layer.number),
+                number,
                 task.name,
                 count(task.tiles),
                 " ".join(str(copies) for copies in placement.copies[index]),

@@ -36,7 +36,8 @@ def exploration_page(found: Exploration) -> str:
         drawn = figure(found, points, _others(found)).to_html(
             config=SETTINGS, include_plotlyjs=True, full_html=False, div_id="front"
         )
-    wide, heads = 0, list[str]()
+    wide = 0
+    heads: list[str] = []
     if points:
         wide = width(found)
         # Places in a chip's file may be broken behind their steps.

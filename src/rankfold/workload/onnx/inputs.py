@@ -85,10 +85,11 @@ def _remedy(sizes: OpenSizes, given: Sequence[int] | None) -> str:
         return "export it with fixed sizes"
     if len(sizes) == 4:
         return "give the size of an image: --input CxHxW"
-    example = [128] * (len(sizes) - 1)  # where a size is open
-    for place, size in enumerate(sizes[1:]):
-        if isinstance(size, int):
-            example[place] = size
+    example = []
+    for size in sizes[1:]:
+        if not isinstance(size, int):  # it is open
+            size = 128
+        example.append(size)
     return f"give its sizes without the batch, such as --input {show_sizes(example)}"
 
 

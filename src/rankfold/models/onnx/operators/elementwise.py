@@ -69,6 +69,12 @@ def _arithmetic(
     operator(name)(function)
 
 
+def _whole_quotient(a: int, b: int) -> int:
+    if (a < 0) != (b < 0):
+        return -(-a // b)
+    return a // b
+
+
 def _quotient(a: Tensor, b: Tensor) -> Tensor:
     if a.is_floating_point():
         return a / b
@@ -79,7 +85,7 @@ def _quotient(a: Tensor, b: Tensor) -> Tensor:
 _arithmetic("Add", lambda a, b: a + b, torch.add)
 _arithmetic("Sub", lambda a, b: a - b, torch.sub)
 _arithmetic("Mul", lambda a, b: a * b, torch.mul)
-_arithmetic("Div", lambda a, b: -(-a // b) if (a < 0) != (b < 0) else a // b, _quotient)
+_arithmetic("Div", _whole_quotient, _quotient)
 
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Abs": torch.abs,

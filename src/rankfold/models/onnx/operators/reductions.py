@@ -90,8 +90,9 @@ _extreme("ArgMin", torch.argmin)
 def _softmax(name: str, function: Callable[..., Tensor]) -> None:
     def shares(x: Tensor, *, axis: int | None = None, opset: int) -> Tensor:
         if opset >= 13:
-            last = -1 if axis is None else axis
-            return function(x, last)
+            if axis is None:
+                axis = -1
+            return function(x, axis)
         # Before, all axes from this one on counted as one.
         first = 1 if axis is None else axis % x.ndim
         rows = x.reshape(math.prod(x.shape[:first]), -1)
