@@ -284,7 +284,7 @@ def test_a_layer_is_named_once() -> None:
         ),
         (
             replace(low_rank_plan(), layers=(*low_rank_plan().layers, LayerPlan("odd"))),
-            "the network has no layer odd",
+            "is for another network: the network has no layer odd",
         ),
         (with_layer("body", name="body#2"), "layer body of the network is missing"),
         (

@@ -107,6 +107,10 @@ def test_channels_are_those_of_the_layer():
         ([], "give --out FILE for a picture, or --page FILE"),
         (["--out", "a.svg"], "give --layer NAME"),
         (["--page", "a.html", "--layer", "none"], "has no layer none"),
+        (
+            ["--page", "a.svg", "--out", "a.svg"],
+            "a.svg cannot be picture and page",
+        ),
         (["--page", "a.html", "--compare"], "--compare is for pictures"),
         (["--page", "pyproject.toml"], "exists and is no HTML page"),
     ],

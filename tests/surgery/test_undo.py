@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.plan import LowRank, PatDNN, SharedSupport, uniform_plan
 from rankfold.surgery import by_weights
 from rankfold.surgery.compress import compress_
+from rankfold.surgery.quantise import quantise_
 from rankfold.surgery.undo import unchanged_on_error
 from rankfold.workload import trace
 
@@ -75,8 +77,24 @@ def test_a_weight_that_is_no_number_leaves_the_layers_before_it(method):
         model.get_submodule(plan.changed[-1].name).weight[0, 0, 0, 0] = float("nan")
     before = copy.deepcopy(model.state_dict())
     modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
-    with pytest.raises(Exception):  # noqa: B017  # numpy's or our own, by what is made
-        compress_(model, plan, batches(), decomposition="sequential")
+    for decomposition in ("svd", "data", "sequential"):
+        with pytest.raises(
+            InputError, match=f"{plan.changed[-1].name}.weight holds values that are no numbers"
+        ):
+            compress_(model, plan, batches(), decomposition=decomposition)
+    assert_unchanged(model, before, modules, parameters)
+
+
+def test_quantisers_that_cannot_be_set_leave_the_norms():
+    model = net()
+    plan = uniform_plan(trace(model, IMAGE), ArraySpec(32, 32), METHODS["low-rank"], bits=4)
+    compress_(model, plan, batches())
+    with torch.no_grad():
+        model[-1].weight[0, 0] = float("nan")
+    before = copy.deepcopy(model.state_dict())
+    modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
+    with pytest.raises(InputError):
+        quantise_(model, plan, batches())
     assert_unchanged(model, before, modules, parameters)
 
 

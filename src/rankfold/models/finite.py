@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from rankfold.errors import InputError
 
@@ -28,7 +29,7 @@ def check_numbers(weights: Mapping[str, Any], where: str) -> None:
     for name, value in weights.items():
         if name.endswith(UNSET) or not isinstance(value, Tensor):
             continue
-        if not value.is_floating_point() or value.is_meta:
+        if is_lazy(value) or not value.is_floating_point() or value.is_meta:
             continue
         if bool(torch.isnan(value).any()):
             raise InputError(

@@ -382,7 +382,11 @@ def check_plan(plan: Plan, network: Network) -> None:
             odd = f"layer {missing[0]} of the network is missing"
         else:
             odd = f"the network has no layer {extra[0]}"
-        raise InputError(f"the plan is for another network ({plan.model}, not {network.name}): {odd}")
+        other = "the plan is for another network"
+        # Of the same name, say, where a file was edited.
+        if plan.model != network.name:
+            other += f" ({plan.model}, not {network.name})"
+        raise InputError(f"{other}: {odd}")
     # A mapping and its cycles hold for one size of image only.
     if plan.input != network.input:
         raise InputError(

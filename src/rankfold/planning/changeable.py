@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from torch import nn
 
+from rankfold.calibration.blocked import WHY, blocked
 from rankfold.calibration.moments import LARGEST_MOMENTS
+from rankfold.calibration.samples import Inputs
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.window_cover import AnyWindow
@@ -50,6 +52,34 @@ def changeable_slots(
     if count_rounding:
         return _with_counted_rounding(found, model)
     return found
+
+
+def within_reach(
+    slots: Sequence[LayerSlot], model: nn.Module, batches: Iterable[Inputs]
+) -> tuple[LayerSlot, ...]:
+    """The slots, of which those stay as they are whose losses no gradient tells.
+
+    Args:
+        slots: the layers.
+        model: the network.
+        batches: inputs of the model, on its device; the first is looked at.
+
+    Raises:
+        InputError: no layer is left that could become anything.
+    """
+    names = [slot.name for slot in slots if not slot.why_dense or slot.widths is not None]
+    found = blocked(model, batches, names)
+    if found and found == set(names):
+        raise InputError(
+            f"layer {names[0]}: {WHY}, nor to any other that could change, so that what changes lose cannot "
+            "be predicted; plan the network without rounding, signs and detached values"
+        )
+    left = []
+    for slot in slots:
+        if slot.name in found:
+            slot = replace(slot, why_dense=slot.why_dense or WHY, why_bits=WHY, widths=None)
+        left.append(slot)
+    return tuple(left)
 
 
 def windows_of(slot: LayerSlot, array: ArraySpec) -> tuple[AnyWindow, ...]:

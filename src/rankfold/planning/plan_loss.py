@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from rankfold.calibration.blocked import WHY, blocked
 from rankfold.calibration.branches import branches
 from rankfold.calibration.outputs import OutputModel
 from rankfold.calibration.readers import sole_readers
@@ -81,6 +82,8 @@ class PlanLosses:
         images = images or default_images(samples)
         windows = planned_windows(plans)
         batches = samples.calibration(images, seed)
+        for name in blocked(model, batches, list(windows)):
+            raise InputError(f"layer {name}: {WHY}, so that what changing it loses cannot be predicted")
         skipped = [layer.name for plan in plans for layer in plan.layers if not layer.kind.computes]
         skippable = list(dict.fromkeys(skipped))
         # Not of skipped layers alone: what feeds them loses nothing more, whatever it becomes.

@@ -19,7 +19,7 @@ from rankfold.machine.hardware import HARDWARE
 from rankfold.mapping import ArraySpec
 from rankfold.models.device import MODEL, device_of
 from rankfold.planning.accuracy import MeasureSettings, PlanAccuracy, agreement
-from rankfold.planning.changeable import changeable_slots, windows_of
+from rankfold.planning.changeable import changeable_slots, windows_of, within_reach
 from rankfold.planning.channels import in_order, with_channels
 from rankfold.planning.choices import layer_choices
 from rankfold.planning.data import PlanningData, data_digest, default_images, planning_data
@@ -105,6 +105,7 @@ def planning_problem(
         count_rounding=options.count_rounding,
     )
     calibration = samples.calibration(images, options.seed)
+    slots = within_reach(slots, model, calibration)
     slots, bypasses = _among_others(slots, model, calibration)
     known = _calibrated(
         model,

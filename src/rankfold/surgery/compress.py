@@ -13,6 +13,7 @@ from rankfold.calibration.samples import MOMENT_IMAGES, GivesBatches, Samples, p
 from rankfold.errors import InputError
 from rankfold.lowrank import DECOMPOSITIONS
 from rankfold.models.device import MODEL, device_of
+from rankfold.models.finite import check_numbers
 from rankfold.plan.plan import PLAN, Plan
 from rankfold.surgery.by_weights import compress_by_weights_
 from rankfold.surgery.layer_report import LayerReport
@@ -54,12 +55,13 @@ def compress_(
 
     Raises:
         InputError: the plan names a module that the model does not have, or its numbers do not fit the model;
-            there is no batch, or a layer never runs on them.
+            a weight is NaN; there is no batch, or a layer never runs on them.
         UnsupportedLayerError: a layer has behaviour that its replacement would not carry over.
         MissingDependencyError: channels are to be chosen and torch-pruning is not installed.
     """
     if decomposition not in DECOMPOSITIONS:
         raise InputError(f"decomposition (={decomposition}) must be one of {', '.join(DECOMPOSITIONS)}")
+    check_numbers(model.state_dict(), "the network")
     # Plans whose layers look at weights alone need no pass over the data.
     uses_data = any(layer.kind.made_for_data for layer in plan.layers)
     if data is None or decomposition == SVD or not uses_data:

@@ -32,6 +32,7 @@ from rankfold.plan.plan import PLAN, Plan
 from rankfold.surgery.follows import check_follows
 from rankfold.surgery.kinds import surgery_of
 from rankfold.surgery.supports import filled_in
+from rankfold.surgery.undo import unchanged_on_error
 
 NEAREST, COMPENSATED = ROUNDINGS
 
@@ -69,6 +70,8 @@ def quantise_(
         hardware: whose cells shall hold the weights: levels that these lack are left out. None: the plan's.
             Cells that it does not name are those of its technology.
 
+    An error leaves the network as it was.
+
     Returns:
         The plan with all that it left open filled in: signs, supports, levels of weights, and the weights
         that pruned layers keep. `save`, `simulate`, `cycles` and `energy` take it as it is.
@@ -87,7 +90,7 @@ def quantise_(
         plan = plan.with_levels_for(array_with_cells(hardware or plan.machine))
     # Gone through several times, always the same samples.
     batches = Samples(data, images, device_of(model), image=plan.one_image)
-    with planned_for(plan):
+    with unchanged_on_error(model), planned_for(plan):
         return _quantised_(model, plan, batches, reference, compensated=rounding == COMPENSATED)
 
 

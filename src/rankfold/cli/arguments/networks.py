@@ -4,6 +4,10 @@ factory.
 
 from __future__ import annotations
 
+import argparse
+import sys
+
+from rankfold.cli.arguments.values import checked, input_sizes
 from rankfold.errors import InputError, UnwantedArgumentError, did_you_mean
 from rankfold.workload import ZOO, Network, trace, zoo_network
 from rankfold.workload.table import SUFFIXES, read_table
@@ -12,6 +16,16 @@ MODEL_HELP = (
     "a zoo network, an ONNX (.onnx) or torch.export (.pt2) file, timm:NAME, torchvision:NAME, hf:NAME, "
     "or package.module:factory"
 )
+
+
+def add_input(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add `--input`, the size of an image."""
+    parser.add_argument(
+        "--input",
+        type=checked(input_sizes),
+        metavar="CxHxW",
+        help="image size (default: the network's own; 3x32x32 for a factory, which says nothing of it)",
+    )
 
 
 def find_network(model: str, given: tuple[int, ...] | None) -> Network:
@@ -60,7 +74,9 @@ def find_network(model: str, given: tuple[int, ...] | None) -> Network:
         built = library.build(None, channels)
         return trace(built, image or preferred_image(built), model)
     # A factory says nothing of its images: CIFAR's size and number of classes are assumed.
-    image = image or (3, 32, 32)
+    if image is None:
+        image = (3, 32, 32)
+        print(f"note: {model} is taken to have images of 3x32x32; --input CxHxW says others", file=sys.stderr)
     return trace(load_model(model, 10, image[0]), image, model)
 
 

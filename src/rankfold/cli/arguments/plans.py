@@ -11,8 +11,8 @@ from rankfold.cli.arguments.arrays import add_array, chosen_bits, chosen_hardwar
 from rankfold.cli.arguments.mappings import laid_out, named_mapping
 from rankfold.cli.arguments.methods import add_entries, add_low_rank, low_rank_method
 from rankfold.cli.arguments.models import add_factory
-from rankfold.cli.arguments.networks import MODEL_HELP, find_network, is_file, is_name
-from rankfold.cli.arguments.values import checked, given, input_sizes, refuse_given
+from rankfold.cli.arguments.networks import MODEL_HELP, add_input, find_network, is_file, is_name
+from rankfold.cli.arguments.values import given, refuse_given
 from rankfold.cost import Masks
 from rankfold.cost.energy import BITS, OnArrays
 from rankfold.errors import InputError
@@ -64,9 +64,7 @@ def add_planned_network(
     add_factory(parser)
     parser.add_argument("--plan", type=Path, metavar="FILE", help=plan)
     add_array(parser)
-    parser.add_argument(
-        "--input", type=checked(input_sizes), metavar="CxHxW", help="image size (default: the network's own)"
-    )
+    add_input(parser)
     add_low_rank(parser)
     add_entries(
         parser,

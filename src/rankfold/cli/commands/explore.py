@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankfold.cli.arguments.models import add_checkpoint, add_classes, trained_model
-from rankfold.cli.arguments.networks import MODEL_HELP, find_network
+from rankfold.cli.arguments.networks import MODEL_HELP, add_input, find_network
 from rankfold.cli.arguments.process import add_device, add_seed, prepare_process
 from rankfold.cli.arguments.training import (
     UNLABELLED_HELP,
@@ -17,7 +17,7 @@ from rankfold.cli.arguments.training import (
     add_image_size,
     decoded_data,
 )
-from rankfold.cli.arguments.values import checked, input_sizes, refuse_given
+from rankfold.cli.arguments.values import refuse_given
 from rankfold.errors import InputError
 from rankfold.explore import LocalPool, Search, explore, load_space
 from rankfold.explore.front import OBJECTIVES, QUANTITIES, chosen_objectives
@@ -92,9 +92,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         "training images that nothing was calibrated on",
     )
     add_calibration_images(parser, "training images to calibrate on (default as rankfold plan)")
-    parser.add_argument(
-        "--input", type=checked(input_sizes), metavar="CxHxW", help="image size (default: the network's own)"
-    )
+    add_input(parser)
     add_checkpoint(parser)
     add_classes(parser)
     add_image_size(parser)

@@ -15,9 +15,9 @@ from rankfold.cli.arguments.arrays import (
 from rankfold.cli.arguments.budgets import OF_CYCLES, OF_OTHERS
 from rankfold.cli.arguments.mappings import add_mapping, named_mapping
 from rankfold.cli.arguments.methods import add_method, add_rules, chosen_method
-from rankfold.cli.arguments.networks import find_network
+from rankfold.cli.arguments.networks import add_input, find_network
 from rankfold.cli.arguments.plans import plan_file
-from rankfold.cli.arguments.values import checked, input_sizes, refuse_given
+from rankfold.cli.arguments.values import refuse_given
 from rankfold.cost.energy import choose_mappings, hardware_table
 from rankfold.errors import InputError
 from rankfold.plan import coverage, uniform_plan
@@ -75,9 +75,7 @@ def add_uniform(parser: argparse.ArgumentParser) -> None:
     add_method(group)
     add_rules(group)
     add_mapping(group, "of --uniform")
-    group.add_argument(
-        "--input", type=checked(input_sizes), metavar="CxHxW", help="image size (default: the network's own)"
-    )
+    add_input(group)
 
 
 def refuse_setting(options: argparse.Namespace, but: tuple[str, ...] = ()) -> None:

@@ -60,7 +60,7 @@ def _comparisons(energy: NetworkEnergy, arrays: OnArrays) -> list[str]:
     if best.components == arrays.dense.components:
         if energy.components != best.components:
             against = comparison_in_words(Comparison.of(energy, best))
-            lines.append(f"{against}; no mapping of the dense network needs less")
+            lines.append(f"{against}; no other mapping of the dense network needs less")
         return lines
     if energy.components != best.components:
         saving = 1 - energy.energy / best.energy
