@@ -232,6 +232,15 @@ def test_hardware_of_a_grid_without_prices_for_its_cells_is_refused(tmp_path, ca
     assert not (tmp_path / "out").exists()
 
 
+def test_a_mistyped_network_takes_no_folder(tmp_path, capsys):
+    """The same grid with the right name would be refused there."""
+    grid = (package_data("rankfold.reproduce") / "grids" / "smoke.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(grid.replace("model: resnet8", "model: resent8"))
+    assert main(["reproduce", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "out")]) == 2
+    assert "unknown model resent8" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_mistyped_source_of_data_is_told_of_and_not_recorded(finished, tmp_path, capsys):
     out = tmp_path / "smoke"
     shutil.copytree(finished, out)

@@ -81,11 +81,7 @@ def _built(name: str, classes: int | None, in_channels: int, seed: int, image: I
             return library.build(classes, in_channels)
     if name in BUILDERS:
         return build(name, classes, in_channels, seed)
-    if ":" not in name:
-        raise InputError(
-            f"unknown model {name}; known are {', '.join(BUILDERS)}, or give a .pt2 file, timm:NAME, "
-            f"torchvision:NAME, hf:NAME or package.module:factory{did_you_mean(name, BUILDERS)}"
-        )
+    check_name(name)
     factory = imported(name, "model", "a function or class that returns an nn.Module")
     offered = {"num_classes": classes, "classes": classes, "in_channels": in_channels}
     with torch.random.fork_rng(devices=[]):
@@ -118,6 +114,20 @@ def _made(
         )
     gives_logits_(model)
     return model
+
+
+def check_name(name: str) -> None:
+    """Refuse what `load_model` cannot take for the name of a network, without looking for any.
+
+    Raises:
+        InputError: it is neither in the zoo nor a file, and has no `:` between a place and a name.
+    """
+    if name in BUILDERS or brings_weights(name) or ":" in name:
+        return
+    raise InputError(
+        f"unknown model {name}; known are {', '.join(BUILDERS)}, or give a .pt2 file, timm:NAME, "
+        f"torchvision:NAME, hf:NAME or package.module:factory{did_you_mean(name, BUILDERS)}"
+    )
 
 
 def brings_weights(name: str) -> bool:

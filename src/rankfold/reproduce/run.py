@@ -12,7 +12,7 @@ from rankfold import run_files
 from rankfold.documents import read_json
 from rankfold.errors import InputError
 from rankfold.machine import hardware_to_json
-from rankfold.models.load import load_model
+from rankfold.models.load import check_name, load_model
 from rankfold.models.pretrained import shipped_baseline
 from rankfold.progress import Progress
 from rankfold.records.claim import Claim
@@ -89,8 +89,10 @@ def reproduce(
         # Monotonic: a clock that is set while cells run must not end the work.
         return time_limit is None or time.monotonic() - start < time_limit
 
-    # Where data are wrong no new folder is left, with nothing in it but the marker.
+    # Where data or the network's name are wrong no new folder is left: the marker in it would refuse the same
+    # grid with the right ones.
     if not (out / MARKER).exists():
+        check_name(grid.model)
         check_source(grid.data, None)
     # Before anything is written: tables without these cells would be left.
     check_hardware(grid, out)

@@ -1,6 +1,7 @@
 """`rankfold evaluate` on a finished run."""
 
 import json
+import shutil
 
 import pytest
 
@@ -21,6 +22,19 @@ def test_evaluate_gives_the_same_accuracy(finished, capsys):
     )
     assert main(["evaluate", str(finished), "--data", "digits"]) == 0
     assert f"{found['accuracy']:.2%}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "cause"),
+    [(0.001, "from another device or number of threads"), (0.3, "from files of the run that")],
+)
+def test_why_an_accuracy_is_another_is_told_by_how_far_it_is(finished, tmp_path, capsys, more, cause):
+    run = shutil.copytree(finished, tmp_path / "run")
+    result = json.loads((run / "result.json").read_text())
+    result["accuracy"]["final"] += more
+    (run / "result.json").write_text(json.dumps(result))
+    assert main(["evaluate", str(run), "--data", "digits"]) == 0
+    assert cause in capsys.readouterr().err
 
 
 def test_test_images_can_be_moved(finished, capsys):

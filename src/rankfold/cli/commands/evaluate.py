@@ -15,6 +15,8 @@ from rankfold.cli.arguments.process import add_device, prepare_process
 if TYPE_CHECKING:
     from rankfold.runs.evaluate_folder import Evaluation
 
+BY_DEVICE = 0.01  # what sums in another order change of an accuracy at most, by far
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
@@ -74,12 +76,14 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(content))
         return 0
     print(_in_words(evaluation))
-    known = evaluation.reported is not None
-    if known and evaluation.same_data and evaluation.accuracy != evaluation.reported:
+    reported = evaluation.reported
+    if reported is not None and evaluation.same_data and evaluation.accuracy != reported:
         # Convolution libraries add in another order with other threads or processors.
         causes = "another device or number of threads"
         if evaluation.metric:
             causes += ", or from another metric of this name"
+        elif abs(evaluation.accuracy - reported) > BY_DEVICE:
+            causes = "files of the run that were changed since it ended, or are damaged"
         print(f"note: this is the run's own data, so the difference comes from {causes}", file=sys.stderr)
     return 0
 
