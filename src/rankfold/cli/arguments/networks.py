@@ -74,10 +74,11 @@ def find_network(model: str, given: tuple[int, ...] | None) -> Network:
         built = library.build(None, channels)
         return trace(built, image or preferred_image(built), model)
     # A factory says nothing of its images: CIFAR's size and number of classes are assumed.
+    assumed = image or (3, 32, 32)
+    network = trace(load_model(model, 10, assumed[0]), assumed, model)
     if image is None:
-        image = (3, 32, 32)
         print(f"note: {model} is taken to have images of 3x32x32; --input CxHxW says others", file=sys.stderr)
-    return trace(load_model(model, 10, image[0]), image, model)
+    return network
 
 
 def _as_image(model: str, given: tuple[int, ...] | None) -> tuple[int, int, int] | None:
