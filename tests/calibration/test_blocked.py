@@ -47,6 +47,27 @@ def test_they_are_found(stop: str) -> None:
     assert not blocked(Stopped(stop), [], names) and not blocked(Stopped(stop), [IMAGES], [])
 
 
+class Twice(nn.Module):
+    """A layer that runs twice, the second time for something."""
+
+    def __init__(self, second: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.twice, self.last = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        self.second = STOPS[second]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.twice(x)
+        return self.last(y + self.second(self.twice(y))).mean((2, 3))
+
+
+@pytest.mark.parametrize("second", STOPS)
+def test_a_run_that_nothing_reads_blocks_no_layer(second: str) -> None:
+    """But one that is read without a gradient does, whatever others have."""
+    expected = {"twice"} if second in ("rounded", "detached", "signs") else set()
+    assert blocked(Twice(second).eval(), [IMAGES], ["twice", "last"]) == expected
+
+
 @pytest.mark.parametrize("layer_bits", [None, "3-4"])
 def test_they_stay_as_they_are_in_plans(layer_bits: str | None) -> None:
     """Their changes look as if they cost nothing."""

@@ -1,12 +1,14 @@
 """Layers that the outputs depend on, and that no gradient over the outputs comes back to.
 
 Rounding, signs and comparisons have a slope of zero, detached values have none. Whatever is predicted by
-gradients is nothing for the layers before them, so that they have to be known: a layer is one if no image has
-a gradient over what it gives, and the outputs are others where it gives other values.
+gradients is nothing for the layers before them, so that they have to be known: a layer is one if in some run
+of it none of the first images has a gradient over what it gives, and the outputs are others where that run
+gives other values.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -19,7 +21,7 @@ from rankfold.calibration.outputs import output_tensors
 from rankfold.calibration.replaying import Replay
 from rankfold.calibration.samples import Inputs, call, cut, map_tensors, size_of
 
-IMAGES = 4  # looked at: what has a slope has one for some number among their outputs
+IMAGES = 4  # looked at: what has a slope anywhere nearly always has one for some of their numbers
 WHY = "no gradient comes back to it through what follows, such as rounding"
 
 
@@ -43,12 +45,12 @@ def blocked(model: nn.Module, batches: Iterable[Inputs], names: Sequence[str]) -
         without = _without_gradient(model, first, names)
         if not without:
             return frozenset()
-        return without - Replay(model, first, names).unfelt(without)
+        return frozenset(without) - Replay(model, first, names).unfelt(without, runs=without)
     return frozenset()
 
 
-def _without_gradient(model: nn.Module, inputs: Inputs, names: Sequence[str]) -> frozenset[str]:
-    """The layers of which some run has no gradient over its output, or one of zeros alone."""
+def _without_gradient(model: nn.Module, inputs: Inputs, names: Sequence[str]) -> dict[str, list[int]]:
+    """The layers of which some run has no gradient over its output, or one of zeros alone: these runs."""
     seen: list[tuple[str, Tensor]] = []
 
     def keep(name: str, _: nn.Module, read: object, output: Tensor) -> Tensor:
@@ -63,14 +65,16 @@ def _without_gradient(model: nn.Module, inputs: Inputs, names: Sequence[str]) ->
         given = output_tensors(call(model, map_tensors(inputs, differentiable)), size_of(inputs))
         ends = [output for output in given.values() if output.requires_grad]
         if not ends:
-            return frozenset()
+            return {}
         draw = torch.Generator().manual_seed(0)
         # In drawn directions: sums of all outputs may be the same whatever a network says.
         rises = [(one * torch.randn(one.shape, generator=draw).to(one)).sum() for one in ends]
         outputs = [output for _, output in seen]
         found = torch.autograd.grad(torch.stack(rises).sum(), outputs, allow_unused=True)
-    without = set()
+    without: dict[str, list[int]] = {}
+    runs: Counter[str] = Counter()
     for (name, _), gradient in zip(seen, found, strict=True):
         if gradient is None or not gradient.any():
-            without.add(name)
-    return frozenset(without)
+            without.setdefault(name, []).append(runs[name])
+        runs[name] += 1
+    return without

@@ -36,7 +36,9 @@ class Replay:
 
         self._outputs = self._run(note)
 
-    def unfelt(self, names: Collection[str], held: str = "") -> frozenset[str]:
+    def unfelt(
+        self, names: Collection[str], held: str = "", runs: Mapping[str, Collection[int]] | None = None
+    ) -> frozenset[str]:
         """Those of some layers whose values make no difference to any output.
 
         Each is given two sets of other values, its own with the sign turned, and noise: a dependence that
@@ -45,16 +47,23 @@ class Replay:
         Args:
             names: of layers.
             held: a layer that keeps its values meanwhile, whatever it reads; empty: none.
+            runs: the numbers of those of their runs that get other values, while others keep theirs; None:
+                all do.
         """
-        if not names or self._same(names, held):
+        if not names or self._same(names, held, runs):
             return frozenset(names)
         # Mostly all go together; where one is felt, each is asked for.
-        return frozenset(name for name in names if self._same((name,), held))
+        return frozenset(name for name in names if self._same((name,), held, runs))
 
-    def _same(self, changed: Iterable[str], held: str) -> bool:
+    def _same(self, changed: Iterable[str], held: str, runs: Mapping[str, Collection[int]] | None) -> bool:
         """Whether all outputs are what they were, to the last bit."""
         for noisy in (False, True):
-            others = {name: [_other(one, noisy) for one in self._values[name]] for name in changed}
+            others: dict[str, list[Tensor]] = {}
+            for name in changed:
+                others[name] = list(self._values[name])
+                for number, one in enumerate(self._values[name]):
+                    if runs is None or number in runs[name]:
+                        others[name][number] = _other(one, noisy)
             if held:
                 others[held] = self._values[held]
             outputs = self._run(_Giving(others))

@@ -77,7 +77,9 @@ def within_reach(
     left = []
     for slot in slots:
         if slot.name in found:
-            slot = replace(slot, why_dense=slot.why_dense or WHY, why_bits=WHY, widths=None)
+            if slot.widths is not None:
+                slot = replace(slot, why_bits=WHY, widths=None)
+            slot = replace(slot, why_dense=slot.why_dense or WHY)
         left.append(slot)
     return tuple(left)
 

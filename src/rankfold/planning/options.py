@@ -68,6 +68,9 @@ class PlanningOptions:
         check_drop(self.max_drop, of_metric=self.metric is not None)
         check_samples(self.images, seed=self.seed, measured_images=self.measured_images)
         objective = chosen_objective(self.objective, max_loss=self.max_loss, max_drop=self.max_drop)
+        # Not a generator, which would serve once; names as text are refused with the kinds that there are.
+        if self.kinds is not None and not isinstance(self.kinds, str) and isinstance(self.kinds, Iterable):
+            object.__setattr__(self, "kinds", tuple(self.kinds))
         # By their full names, whatever they were called; the class is frozen.
         object.__setattr__(self, "objective", objective)
         object.__setattr__(self, "trades", chosen_trades(self.trades))

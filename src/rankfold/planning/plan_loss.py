@@ -82,7 +82,8 @@ class PlanLosses:
         images = images or default_images(samples)
         windows = planned_windows(plans)
         batches = samples.calibration(images, seed)
-        for name in blocked(model, batches, list(windows)):
+        found = blocked(model, batches, list(windows))
+        for name in [name for name in windows if name in found]:
             raise InputError(f"layer {name}: {WHY}, so that what changing it loses cannot be predicted")
         skipped = [layer.name for plan in plans for layer in plan.layers if not layer.kind.computes]
         skippable = list(dict.fromkeys(skipped))

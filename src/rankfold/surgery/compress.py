@@ -55,7 +55,7 @@ def compress_(
 
     Raises:
         InputError: the plan names a module that the model does not have, or its numbers do not fit the model;
-            a weight is NaN; there is no batch, or a layer never runs on them.
+            a weight or buffer is NaN; there is no batch, or a layer never runs on them.
         UnsupportedLayerError: a layer has behaviour that its replacement would not carry over.
         MissingDependencyError: channels are to be chosen and torch-pruning is not installed.
     """

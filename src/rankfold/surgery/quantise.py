@@ -53,7 +53,7 @@ def quantise_(
     Batch norm is estimated anew on the changed weights; signs of inputs that the plan leaves open are
     observed; quantisers are put in and their step sizes set; weights are rounded, where their errors shall
     make up for each other; and batch norm is estimated once more. Without bits in the plan only the first of
-    these is done.
+    these is done. An error leaves the network as it was.
 
     Args:
         model: the network after `compress_`.
@@ -69,8 +69,6 @@ def quantise_(
             on the data.
         hardware: whose cells shall hold the weights: levels that these lack are left out. None: the plan's.
             Cells that it does not name are those of its technology.
-
-    An error leaves the network as it was.
 
     Returns:
         The plan with all that it left open filled in: signs, supports, levels of weights, and the weights
