@@ -61,7 +61,8 @@ def run(options: argparse.Namespace) -> int:
 
     if options.out is None and options.page is None:
         raise InputError("give --out FILE for a picture, or --page FILE for a page of all layers")
-    if None not in (options.out, options.page) and options.out.resolve() == options.page.resolve():
+    both = options.out is not None and options.page is not None
+    if both and options.out.resolve() == options.page.resolve():
         raise InputError(f"{options.out} cannot be picture and page; give them different names")
     if options.out is not None:
         # Before the page, which would else be written beside a complaint.

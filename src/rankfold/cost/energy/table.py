@@ -215,13 +215,7 @@ class ComponentTable:
         adc_bits: int | None = None,
         mux: int | None = None,
     ) -> ComponentTable:
-        """The table with the ADCs of an array.
-
-        Args:
-            array: the physical array.
-            adc: an ADC of the table; None: the table's choice.
-            adc_bits: its resolution; None: the table's choice.
-            mux: columns that share an ADC; None: the table's choice, or all of an array that has fewer.
+        """The table with the ADCs of an array, which `find_table` says the meaning of.
 
         Raises:
             InputError: as `with_adc`.
