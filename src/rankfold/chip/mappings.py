@@ -12,7 +12,8 @@ At a price of its own this is the best choice (Everett 1963); what is left of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -26,12 +27,12 @@ from rankfold.cost.choice import (
     window_options,
 )
 from rankfold.cost.makespan import Load, least_time
-from rankfold.cost.planned import Masks, bits_of, input_slices
-from rankfold.cost.stored import stored_stage
+from rankfold.cost.planned import Masks
+from rankfold.cost.stored import StageRun, StoredStage, runs_of_weight, stored_stages
 from rankfold.errors import InputError
-from rankfold.mapping import MAPPINGS
+from rankfold.mapping import MAPPINGS, ArraySpec
 from rankfold.plan import LayerPlan, Plan
-from rankfold.workload import Network
+from rankfold.workload import ConvShape, Network
 
 PRICED = 1e-3  # to which the price of an array is found
 
@@ -124,7 +125,8 @@ class SimplePlan:
 class ChipMappings:
     """What every layer needs under each of its mappings, for any number of arrays.
 
-    Layers whose weight runs several times, or is that of another layer, keep the mapping of the plan.
+    Layers whose weight runs several times, or is that of another layer, keep the mapping of the plan, and
+    share arrays where these hold it alike.
 
     Args:
         network: the network.
@@ -136,15 +138,14 @@ class ChipMappings:
     def __init__(self, network: Network, plan: Plan, masks: Masks, *, free: bool) -> None:
         self._plan = plan
         self._choices: dict[str, list[_Option]] = {}
-        runs = runs_by_weight(network)
-        for name, own in runs.items():
-            entry, mask = plan.layer(name), masks.get(name)
-            options = {entry.mapping: mapping_option(own, plan.array, entry, mask)}
-            if free and len(own) == 1 and not own[0].shares:
-                others = (*mapping_options(own, plan.array, entry, mask),)
-                others += window_options(own, plan.array, entry, mask)
-                options |= {option.mapping: option for option in others}
-            self._choices[name] = [_option(plan, entry, option, len(own)) for option in options.values()]
+        uses = Counter(run.stored for run in network.layers)
+        weights = runs_by_weight(network)
+        kept = _kept(plan, masks, [own for own in weights.values() if not free or uses[own[0].stored] > 1])
+        for name, own in weights.items():
+            if name in kept:
+                self._choices[name] = [kept[name]]
+            else:
+                self._choices[name] = _options(own, plan.array, plan.layer(name), masks.get(name))
         self._needs = _Needs(self._choices.values()) if self._choices else None
 
     @property
@@ -256,16 +257,48 @@ class ChipMappings:
         return self._needs.of_all(interval)
 
 
-def _option(plan: Plan, entry: LayerPlan, option: MappingOption, runs: int) -> _Option:
-    stages = option.laid_out.stages
-    loads: list[Load] = []
-    conversions = 0
-    if stages:
-        shape = stages[0].shape
-        weight_bits, _ = bits_of(shape, entry)
-        wide = plan.array.columns_per_weight(weight_bits)
-        for stage, slices in zip(stages, input_slices(shape, plan.array, entry), strict=True):
-            stored = stored_stage(stage, plan.array, slices, wide)
-            loads += [(tiles, times * runs) for tiles, times in stored.loads]
-            conversions += stage.conversions * slices * runs
-    return _Option(option.mapping, tuple(loads), option.cycles, conversions)
+def _options(
+    runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan, mask: np.ndarray | None
+) -> list[_Option]:
+    """Every mapping of a layer, that of the plan first."""
+    options = {entry.mapping: mapping_option(runs, array, entry, mask)}
+    others = (*mapping_options(runs, array, entry, mask), *window_options(runs, array, entry, mask))
+    options |= {other.mapping: other for other in others}
+    found = []
+    for option in options.values():
+        laid_out = runs_of_weight(runs, option.laid_out, array, entry)
+        stages = stored_stages((entry.name,) * len(runs), laid_out, array)
+        found.append(_option(option, laid_out, stages))
+    return found
+
+
+def _kept(plan: Plan, masks: Masks, weights: Sequence[Sequence[ConvShape]]) -> dict[str, _Option]:
+    """The mapping that the plan gives each of some weights; those of one parameter share arrays.
+
+    What these share is told of the first of them, by whose name the parameter goes.
+
+    Args:
+        plan: the plan.
+        masks: the weights that pattern-pruned layers keep.
+        weights: the runs of each.
+    """
+    options, laid_out = {}, {}
+    for own in weights:
+        entry = plan.layer(own[0].weight)
+        option = mapping_option(own, plan.array, entry, masks.get(entry.name))
+        options[entry.name] = option
+        laid_out[entry.name] = runs_of_weight(own, option.laid_out, plan.array, entry)
+    parameters = [run.stored for own in weights for run in own]
+    stages: dict[str, list[StoredStage]] = {}
+    for stage in stored_stages(parameters, [run for runs in laid_out.values() for run in runs], plan.array):
+        stages.setdefault(stage.name, []).append(stage)
+    return {name: _option(option, laid_out[name], stages.get(name, ())) for name, option in options.items()}
+
+
+def _option(
+    option: MappingOption, runs: Sequence[Sequence[StageRun]], stages: Iterable[StoredStage]
+) -> _Option:
+    """One mapping of a layer, which runs so and has these on arrays."""
+    loads = tuple(load for stage in stages for load in stage.loads)
+    conversions = sum(stage.mapping.conversions * stage.slices for run in runs for stage in run)
+    return _Option(option.mapping, loads, option.cycles, conversions)

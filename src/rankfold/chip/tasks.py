@@ -13,7 +13,7 @@ from rankfold.cost.energy.engine import variables
 from rankfold.cost.energy.network import NetworkEnergy
 from rankfold.cost.kinds import AnyMapping
 from rankfold.cost.layer_cycles import LayerCycles
-from rankfold.cost.stored import StoredStage, stored_stage
+from rankfold.cost.stored import stored_stage
 from rankfold.mapping import Mapping
 from rankfold.mapping.parts import PartsMapping
 from rankfold.workload import ConvShape, Network
@@ -52,7 +52,7 @@ class _Builder:
         self.tasks = [_input(network)]
         self._joins = {join.name: join for join in self.flow.joins}
         self._made_by = {INPUT: 0}  # the task of the last stage of a layer, or of a join
-        self._arrays: dict[Hashable, int] = {}  # what arrays hold: their number
+        self._arrays: dict[Hashable, int] = {}  # homes of a task's stages: the number of their arrays
         self._bits = self._bits_of_joins()
 
     def join(self, name: str) -> None:
@@ -95,6 +95,7 @@ class _Builder:
             self._made_by[layer.shape.name] = self._made_by[source]
             return
         activities = iter(stage.activity for stage in self._energy.layers[index].stages)
+        homes = iter(self._energy.homes[index])
         before = self._made_by[source]
         for number, together in enumerate(stages):
             own = [next(activities) for _ in together]
@@ -103,8 +104,7 @@ class _Builder:
                 name = f"{name} ({number + 1})"
             reading = self._of_layer(layer, before, together, own[0], first=number == 0)
             task = _on_arrays(self._placed, self._energy, layer, together, own)
-            held = tuple(_held(layer, together, own, self._placed))
-            key = (layer.shape.stored, number, held)
+            key = tuple(next(homes) for _ in together)
             arrays = self._arrays.setdefault(key, len(self._arrays))
             self._append(
                 layer.shape.name, replace(task, name=name, layer=index, reads=(reading,), arrays=arrays)
@@ -174,7 +174,10 @@ def _on_arrays(
     sums = sum(one.sums for one in activities)
     additions = sum(one.additions for one in activities)
     outputs = sum(one.outputs for one in activities)
-    matrices = [load for stage in _stored(layer, stages, activities, placed) for load in stage.loads]
+    matrices: list[tuple[int, int]] = []
+    for stage, activity in zip(stages, activities, strict=True):
+        stored = stored_stage(stage, placed.array, activity.slices, layer.columns_per_weight)
+        matrices += stored.loads
     crossing = 0.0
     if additions:
         # Sums of one tile, for all windows, go on to the tile that holds the next rows.
@@ -194,29 +197,6 @@ def _on_arrays(
         halo=(layer.shape.extent[1] - 1) / layer.shape.input[1],
         sums=crossing,
     )
-
-
-def _stored(
-    layer: LayerCycles,
-    stages: Sequence[Mapping],
-    activities: Sequence[StageActivity],
-    placed: NetworkCycles,
-) -> list[StoredStage]:
-    wide = layer.columns_per_weight
-    return [
-        stored_stage(stage, placed.array, activity.slices, wide)
-        for stage, activity in zip(stages, activities, strict=True)
-    ]
-
-
-def _held(
-    layer: LayerCycles,
-    stages: Sequence[Mapping],
-    activities: Sequence[StageActivity],
-    placed: NetworkCycles,
-) -> list[Hashable]:
-    """The sizes of the tiles that arrays hold."""
-    return [tiles.sizes for stage in _stored(layer, stages, activities, placed) for tiles in stage.tiles]
 
 
 def _row_parts(stage: Mapping) -> int:

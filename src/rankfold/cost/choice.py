@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from rankfold.cost.homes import held_by, stored_once
 from rankfold.cost.kinds import AnyMapping, cost_of
 from rankfold.cost.planned import (
     Masks,
@@ -21,7 +22,6 @@ from rankfold.cost.planned import (
 from rankfold.mapping import ArraySpec
 from rankfold.mapping.front import undominated, windows_worth_trying
 from rankfold.mapping.names import window_name
-from rankfold.mapping.stored import held_together
 from rankfold.plan import DenseLayer, LayerPlan, Plan
 from rankfold.workload import ConvShape, Network
 
@@ -41,7 +41,7 @@ class MappingOption:
         time: activations of the busiest tile of each stage, added up over stages and runs: how long the layer
             takes where all its tiles work side by side.
         whole_cycles: activations with whole vectors where a cell holds a whole weight, as papers count.
-        laid_out: the first run of the layer on the arrays.
+        laid_out: each run of the layer on the arrays.
     """
 
     mapping: str
@@ -49,17 +49,20 @@ class MappingOption:
     arrays: int
     time: int
     whole_cycles: int
-    laid_out: AnyMapping = field(compare=False, repr=False)
+    laid_out: tuple[AnyMapping, ...] = field(compare=False, repr=False)
 
     @cached_property
-    def held(self) -> Hashable:
-        """What arrays hold of the layer, stage by stage, see `StoredMatrix.contents`.
+    def held(self) -> dict[Hashable, int]:
+        """What arrays hold of the layer, by stage and contents, and how many of them do.
 
         Layers that share a parameter and become one kind run on the same arrays where these agree, whatever
-        their planes. Found when asked for, which only layers that share one do.
+        their planes; see `StoredMatrix.contents`. Found when asked for, which only layers that share one do.
         """
-        stages = self.laid_out.stages
-        return tuple(held_together(stored for stored, _ in stage.loads) for stage in stages)
+        arrays: dict[Hashable, int] = {}
+        for run in self.laid_out:
+            for number, stage in enumerate(run.stages):
+                arrays[number, held_by(stage)] = stage.tile_count
+        return arrays
 
 
 def mapping_options(
@@ -88,15 +91,14 @@ def mapping_option(
     """What the layer needs under the mapping of its entry; arguments as `mapping_options`."""
     cycles = time = whole_cycles = 0
     whole = ArraySpec(array.rows, array.columns)
-    mapped = [array_mapping(shape, array, entry, mask) for shape in runs]
+    mapped = tuple(array_mapping(shape, array, entry, mask) for shape in runs)
     for shape, mapping in zip(runs, mapped, strict=True):
         whole_cycles += planned_mapping(shape, whole, entry, mask).cycles
         for stage, slices in zip(mapping.stages, input_slices(shape, array, entry), strict=True):
             cycles += drives(stage, array) * slices
             time += busiest(stage, array) * slices
-    # A weight that runs twice is stored once.
-    arrays = sum(stage.tile_count for stage in mapped[0].stages)
-    return MappingOption(entry.mapping, cycles, arrays, time, whole_cycles, mapped[0])
+    arrays = sum(stage.tile_count for stage in stored_once(mapped))
+    return MappingOption(entry.mapping, cycles, arrays, time, whole_cycles, mapped)
 
 
 def choose_mapping(runs: Sequence[ConvShape], array: ArraySpec, entry: LayerPlan) -> str:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from rankfold.cost.cycles import NetworkCycles
+from rankfold.cost.homes import held_by, homes
+from rankfold.cost.kinds import AnyMapping
 from rankfold.cost.layer_cycles import LayerCycles
+from rankfold.cost.planned import bits_of, input_slices
 from rankfold.mapping import ArraySpec, Mapping
 from rankfold.mapping.stored import StoredMatrix
+from rankfold.plan import LayerPlan
+from rankfold.workload import ConvShape
 from rankfold.workload.shape import Pair
 
 
@@ -35,7 +41,7 @@ class StoredStage:
     """One stored convolution: a layer, or one of the two stages of a low-rank pair.
 
     Attributes:
-        name: of its weight, the same for both stages of a pair.
+        name: of what it stores of, see `ConvShape.stored`; the same for both stages of a pair.
         tiles: of each of its stored matrices, those that work equally often.
     """
 
@@ -62,11 +68,112 @@ def stored_stage(stage: Mapping, array: ArraySpec, slices: int = 1, wide: int = 
         slices: of the inputs.
         wide: physical columns of a weight.
     """
+    return _stored_stage(stage.shape.stored, [StageRun(stage, slices, wide)], array)
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One run of a stored convolution.
+
+    Attributes:
+        mapping: the convolution, with columns counted in weights.
+        slices: of the inputs.
+        wide: physical columns of a weight.
+        weight_bits: of a weight; None: a cell holds it.
+    """
+
+    mapping: Mapping
+    slices: int
+    wide: int
+    weight_bits: int | None = None
+
+    @property
+    def held(self) -> Hashable:
+        """What arrays hold of a parameter, on which cells."""
+        return held_by(self.mapping), self.weight_bits, self.wide
+
+
+def stored_stages(
+    parameters: Sequence[str], runs: Sequence[Sequence[StageRun]], array: ArraySpec
+) -> list[StoredStage]:
+    """What a chip holds for runs of layers, in the order in which it is first used.
+
+    Runs of one parameter use the same arrays where these hold it alike, see `cost.homes`: these work for all
+    of them.
+
+    Args:
+        parameters: the name of what each run stores.
+        runs: the stages of each.
+        array: the array of the chip.
+    """
+    sharing: dict[Hashable, list[StageRun]] = {}
+    names: dict[Hashable, str] = {}
+    keys = homes(parameters, runs, lambda stage: stage.held)
+    for parameter, own_keys, own in zip(parameters, keys, runs, strict=True):
+        for key, stage in zip(own_keys, own, strict=True):
+            sharing.setdefault(key, []).append(stage)
+            names[key] = parameter
+    return [_stored_stage(names[key], stages, array) for key, stages in sharing.items()]
+
+
+def runs_of_weight(
+    runs: Sequence[ConvShape], mapped: Sequence[AnyMapping], array: ArraySpec, entry: LayerPlan
+) -> list[list[StageRun]]:
+    """The stages of each run of a weight under an entry of a plan.
+
+    Args:
+        runs: the convolutions that use it.
+        mapped: each as `cost.planned.array_mapping` lays it out.
+        array: the array of the chip, with cells and DACs.
+        entry: what the plan says of the layer, with bits.
+    """
+    found = []
+    for shape, mapping in zip(runs, mapped, strict=True):
+        weight_bits, _ = bits_of(shape, entry)
+        wide = array.columns_per_weight(weight_bits)
+        stages = zip(mapping.stages, input_slices(shape, array, entry), strict=True)
+        found.append([StageRun(stage, slices, wide, weight_bits) for stage, slices in stages])
+    return found
+
+
+def stages_of(costs: NetworkCycles) -> list[StoredStage]:
+    """The stored convolutions of a network, see `stored_stages`."""
+    parameters = [layer.shape.stored for layer in costs.layers]
+    return stored_stages(parameters, [_stages_of_layer(layer) for layer in costs.layers], costs.array)
+
+
+def _stages_of_layer(layer: LayerCycles) -> list[StageRun]:
+    wide, bits = layer.columns_per_weight, layer.entry.weight_bits
+    stages = zip(layer.executed.stages, layer.slices, strict=True)
+    return [StageRun(stage, slices, wide, bits) for stage, slices in stages]
+
+
+def _stored_stage(name: str, runs: Sequence[StageRun], array: ArraySpec) -> StoredStage:
+    """What runs on the same arrays, as a chip holds it."""
+    first = runs[0]
     tiles = []
-    for stored, times in stage.loads:
-        for turns, sizes in _by_turns(stored, array, wide).items():
-            tiles.append(Tiles(tuple(sizes.items()), times * slices * turns))
-    return StoredStage(stage.shape.stored, tuple(tiles))
+    for stored, times in _loads(runs):
+        for turns, sizes in _by_turns(stored, array, first.wide).items():
+            tiles.append(Tiles(tuple(sizes.items()), times * turns))
+    return StoredStage(name, tuple(tiles))
+
+
+def _loads(runs: Sequence[StageRun]) -> list[tuple[StoredMatrix, int]]:
+    """Each stored matrix, and the activations of each of its tiles in all runs, slice by slice."""
+    first = runs[0]
+    loads = [(stored, times * first.slices) for stored, times in first.mapping.loads]
+    if len(runs) == 1:
+        return loads
+    # Matrices of the same contents may stand in another order, and several may have them.
+    further: dict[Hashable, list[int]] = {}
+    for run in runs[1:]:
+        own: dict[Hashable, list[int]] = {}
+        for stored, times in run.mapping.loads:
+            own.setdefault(stored.contents, []).append(times * run.slices)
+        for contents, each in own.items():
+            before = further.get(contents, [0] * len(each))
+            further[contents] = [one + other for one, other in zip(before, each, strict=True)]
+    return [(stored, times + further[stored.contents].pop(0)) for stored, times in loads]
 
 
 def _by_turns(stored: StoredMatrix, array: ArraySpec, wide: int) -> dict[int, Counter[Pair]]:
@@ -76,43 +183,3 @@ def _by_turns(stored: StoredMatrix, array: ArraySpec, wide: int) -> dict[int, Co
         sizes = found.setdefault(array.turns(rows), Counter())
         sizes[rows, columns * wide] += number
     return found
-
-
-def stages_of(costs: NetworkCycles) -> list[StoredStage]:
-    """The stored convolutions of a network, in the order in which they first run.
-
-    A weight that runs several times is stored once and works for all its runs, where they lay it out alike.
-    """
-    stages: list[StoredStage] = []
-    # Where the stages of each weight stand in the list.
-    places: dict[str, int] = {}
-    for layer in costs.layers:
-        own = _stages_of_layer(layer, costs.array)
-        first = places.get(layer.shape.stored)
-        if first is None:
-            places[layer.shape.stored] = len(stages)
-            stages += own
-            continue
-        before = stages[first : first + len(own)]
-        if [_sizes(stage) for stage in own] == [_sizes(stage) for stage in before]:
-            both = [_together(one, other) for one, other in zip(before, own, strict=True)]
-            stages[first : first + len(own)] = both
-        else:
-            stages += own
-    return stages
-
-
-def _stages_of_layer(layer: LayerCycles, array: ArraySpec) -> list[StoredStage]:
-    stages = zip(layer.executed.stages, layer.slices, strict=True)
-    return [stored_stage(stage, array, slices, layer.columns_per_weight) for stage, slices in stages]
-
-
-def _sizes(stage: StoredStage) -> list[tuple[tuple[Pair, int], ...]]:
-    return [tiles.sizes for tiles in stage.tiles]
-
-
-def _together(one: StoredStage, other: StoredStage) -> StoredStage:
-    """The same tiles at the work of both."""
-    pairs = zip(one.tiles, other.tiles, strict=True)
-    tiles = tuple(Tiles(first.sizes, first.times + second.times) for first, second in pairs)
-    return StoredStage(one.name, tiles)

@@ -54,16 +54,26 @@ def mapping_front(
 
 
 def windows_worth_trying(planes: Sequence[Pair], columns: int) -> tuple[Pair, ...]:
-    """The windows of which no smaller one needs as few positions on all planes, from small to large.
+    """From small to large, the windows of which no smaller one needs as few positions on all planes, and is
+    cut to the same ones of them.
+
+    A window that is cut to a plane is stored for that plane alone: with more arrays, each of which works for
+    fewer runs.
 
     Args:
         planes: (OH, OW) of the output of each run of a weight.
         columns: of the array: a window has one for each pixel at least.
     """
-    # A side that is least for one of the planes: between two of these no number of positions changes.
-    sides = [sorted({side for plane in planes for side in minimal_sides(plane[axis])}) for axis in (0, 1)]
+    sides = [_sides_worth_trying({plane[axis] for plane in planes}) for axis in (0, 1)]
     windows = product(*sides)
-    return tuple((int(a), int(b)) for a, b in windows if a * b <= columns)
+    return tuple((a, b) for a, b in windows if a * b <= columns)
+
+
+def _sides_worth_trying(planes: set[int]) -> list[int]:
+    """Between two of these sides neither a number of positions changes nor which planes are smaller."""
+    least = {int(side) for plane in planes for side in minimal_sides(plane)}
+    cut = {plane + 1 for plane in planes if plane < max(planes)}
+    return sorted(least | cut)
 
 
 def undominated(costs: np.ndarray) -> list[int]:

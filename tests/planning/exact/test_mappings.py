@@ -1,7 +1,6 @@
 """Mappings within a number of arrays, against every choice of them."""
 
 import itertools
-from collections import Counter
 from dataclasses import dataclass, replace
 
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from common.stored_cells import cells_of
 from common.strategies import conv_shapes
 from rankfold.cost.choice import options_by_weight
 from rankfold.cost.energy import find_table, network_energy
@@ -127,15 +127,9 @@ class TiedStrides(nn.Module):
 
 
 def _cells(option):
-    """The weights in the cells of every tile, however the tiles are ordered."""
-    tiles = Counter()
-    for stage in option.laid_out.stages:
-        for stored, _ in stage.loads:
-            tiles.update(
-                tile.weight_index.tobytes() + bytes(str(tile.weight_index.shape), "ascii")
-                for tile in stored.tiles()
-            )
-    return tiles
+    """Of an option of a layer that runs once."""
+    (run,) = option.laid_out
+    return [cells_of(stage) for stage in run.stages]
 
 
 @pytest.mark.parametrize("model", [Tied, TiedStrides])
@@ -168,7 +162,7 @@ class Way:
     """What `_ways` asks of an option."""
 
     mapping: str
-    held: int
+    held: dict[int, int]
     arrays: int
     cycles: int
     whole_cycles: int = 0
@@ -180,10 +174,13 @@ def _tied(draw, layers, keys):
     entries = [LayerPlan(f"layer{number}") for number in range(layers)]
     options = {}
     for entry in entries:
-        held = draw(st.lists(st.integers(0, keys - 1), min_size=1, max_size=3))
+        # A layer on planes of several sizes may hold several.
+        sets = st.sets(st.integers(0, keys - 1), min_size=1, max_size=2)
+        held = draw(st.lists(sets, min_size=1, max_size=3))
         of_layer = []
-        for number, key in enumerate(held):
-            of_layer.append(Way(str(number), key, arrays[key], draw(st.integers(1, 30))))
+        for number, some in enumerate(held):
+            key = {one: arrays[one] for one in some}
+            of_layer.append(Way(str(number), key, sum(key.values()), draw(st.integers(1, 30))))
         options[entry.name] = of_layer
     return entries, options
 
@@ -201,7 +198,7 @@ def test_ways_of_tied_layers_against_every_choice(data, layers):
     entries, options = _tied(data.draw, layers, 5)
     every = set()
     for choice in itertools.product(*options.values()):
-        arrays = sum({option.held: option.arrays for option in choice}.values())
+        arrays = sum(dict(item for option in choice for item in option.held.items()).values())
         every.add((sum(option.cycles for option in choice), arrays))
     assert {(way.cycles, way.arrays) for way in _ways(entries, options)} == _front(every)
 
@@ -211,8 +208,8 @@ def test_many_tied_layers_are_chosen_for_in_no_time():
     entries = [LayerPlan(f"layer{number}") for number in range(12)]
     options = {}
     for number, entry in enumerate(entries):
-        alike = [Way(str(key), key, 3 + key, 40 - 5 * key) for key in range(4)]
-        own = Way("own", 100 + number, 2, 20)
+        alike = [Way(str(key), {key: 3 + key}, 3 + key, 40 - 5 * key) for key in range(4)]
+        own = Way("own", {100 + number: 2}, 2, 20)
         options[entry.name] = [*alike, own]
     # Some layers on arrays of their own, all others on those that one of the mappings needs.
     every = set()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ from rankfold.cost.energy.accuracy import ArrayAccuracy, accuracy_to_json
 from rankfold.cost.energy.activity import StageActivity
 from rankfold.cost.energy.engine import StageEnergy, stage_energy
 from rankfold.cost.energy.table import ComponentTable
+from rankfold.cost.homes import homes
 from rankfold.mapping import ArraySpec
 from rankfold.notebooks import Shown, in_brackets
 from rankfold.workload import ConvShape
@@ -163,12 +164,12 @@ class NetworkEnergy(Shown):
     @property
     def interval(self) -> float:
         """us between images where layers work on successive images: the time of the slowest stage."""
-        busy: Counter[tuple[str, int]] = Counter()
-        for layer, home in zip(self.layers, self._homes, strict=True):
-            for index, stage in enumerate(layer.stages):
-                # A weight that runs twice keeps its arrays busy for both runs of an image.
-                busy[home, index] += stage.latency  # type: ignore[assignment]
-        return float(max(busy.values(), default=0))
+        busy: defaultdict[Hashable, float] = defaultdict(float)
+        for layer, keys in zip(self.layers, self.homes, strict=True):
+            for key, stage in zip(keys, layer.stages, strict=True):
+                # Arrays that run twice for an image are busy for both runs.
+                busy[key] += stage.latency
+        return max(busy.values(), default=0.0)
 
     @property
     def leakage_energy(self) -> float:
@@ -206,33 +207,24 @@ class NetworkEnergy(Shown):
 
     @cached_property
     def _stored(self) -> list[StageEnergy]:
-        """The stages of each weight once: a layer that runs twice uses the same arrays."""
-        first: dict[str, LayerEnergy] = {}
-        for layer, home in zip(self.layers, self._homes, strict=True):
-            first.setdefault(home, layer)
-        return [stage for layer in first.values() for stage in layer.stages]
+        """One stage for each set of arrays: a layer that runs twice may use the same ones."""
+        first: dict[Hashable, StageEnergy] = {}
+        for layer, keys in zip(self.layers, self.homes, strict=True):
+            for key, stage in zip(keys, layer.stages, strict=True):
+                first.setdefault(key, stage)
+        return list(first.values())
 
     @cached_property
-    def _homes(self) -> list[str]:
-        """For each layer, the weight whose arrays it runs on.
-
-        Layers that share a parameter run on the same arrays where these hold it alike.
+    def homes(self) -> list[tuple[Hashable, ...]]:
+        """For each layer the arrays that each of its stages runs on, see `cost.homes`; those of one key are
+        the same arrays, with the same ADCs.
         """
-        sharing: dict[str, set[str]] = {}
+        parameters, stages = [], []
         for layer in self.layers:
-            sharing.setdefault(layer.shape.stored, set()).add(layer.shape.weight)
-        held: dict[tuple[Any, ...], str] = {}
-        home_of: dict[str, str] = {}
-        for layer in self.layers:
-            weight, parameter = layer.shape.weight, layer.shape.stored
-            # Of a weight that runs several times, the first run says how it is held.
-            if len(sharing[parameter]) == 1:
-                home_of[weight] = weight
-            elif weight not in home_of:
-                stages = tuple(stage.activity.held for stage in layer.stages)
-                how = (parameter, self.adc_bits.get(weight), stages)
-                home_of[weight] = held.setdefault(how, weight)
-        return [home_of[layer.shape.weight] for layer in self.layers]
+            adc = self.adc_bits.get(layer.shape.weight)
+            parameters.append(layer.shape.stored)
+            stages.append([(stage.activity, adc) for stage in layer.stages])
+        return homes(parameters, stages, lambda stage: (stage[0].held, stage[1]))
 
     def with_table(self, table: ComponentTable) -> NetworkEnergy:
         """The same activity of the same arrays, priced by another table.

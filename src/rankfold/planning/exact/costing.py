@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from rankfold.cost.energy import (
     precise_plan,
     stage_energy,
 )
+from rankfold.cost.homes import homes, stored_once
 from rankfold.cost.planned import bits_of
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, Mapping
@@ -109,13 +111,12 @@ class Costing:
         # Cycles are counted with a weight in a cell, as everywhere; arrays with cells as they are.
         mappings = [planned_mapping(shape, self.array, entry) for shape in runs]
         cycles = sum(mapping.cycles for mapping in mappings)
-        # A weight that runs twice is stored once. Where columns are weights anyway, it is mapped already.
-        stored = mappings[0]
+        # Where columns are weights anyway, it is mapped already.
+        laid_out = mappings
         if self.array.cell_bits is not None or self.array.dac_bits is not None:
-            stored = array_mapping(runs[0], self.array, entry)
-        stages = stored.stages
-        arrays = sum(stage.tile_count for stage in stages)
-        weights = _stored_weights(stages)
+            laid_out = [array_mapping(shape, self.array, entry) for shape in runs]
+        arrays = sum(stage.tile_count for stage in stored_once(laid_out))
+        weights = _stored_weights(laid_out[0].stages)
         found = [Candidate(each, cycles, arrays, None, weights) for each in entries]
         if is_priced(quantities):
             activities = self._activities(entries[0])
@@ -165,16 +166,22 @@ class Costing:
             work = [stage.under(array, weight_bits, input_bits) for stage in stages]
             runs.append([stage_energy(self.table, array, stage) for stage in work])
         every = [stage for run in runs for stage in run]
-        # Stage by stage: a weight that runs twice keeps its arrays busy for both runs of an image.
-        busy = [sum(stage.latency for stage in stages) for stages in zip(*runs, strict=True)]
+        # By arrays: those that run twice for an image are busy for both runs.
+        first: dict[Hashable, StageEnergy] = {}
+        busy: defaultdict[Hashable, float] = defaultdict(float)
+        names = ("",) * len(runs)
+        for keys, run in zip(homes(names, runs, lambda stage: stage.activity.held), runs, strict=True):
+            for key, stage in zip(keys, run, strict=True):
+                first.setdefault(key, stage)
+                busy[key] += stage.latency
         return replace(
             candidate,
             energy=sum(sum(stage.total for stage in run) for run in runs),
             array_cycles=sum(stage.activity.reads for stage in every),
             conversions=sum(stage.activity.conversions for stage in every),
             latency=sum(sum(stage.latency for stage in run) for run in runs),
-            interval=max(busy, default=0.0),
-            area=SQUARE_MILLIMETRES * sum(sum(stage.area.values()) for stage in runs[0]),
+            interval=max(busy.values(), default=0.0),
+            area=SQUARE_MILLIMETRES * sum(sum(stage.area.values()) for stage in first.values()),
         )
 
     def with_bits(self, entry: LayerPlan) -> LayerPlan:

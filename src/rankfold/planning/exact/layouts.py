@@ -8,6 +8,7 @@ loses nothing: the front of a layer is found from those of its matrices.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -129,13 +130,24 @@ class Layouts:
         for each in matrix.stored:
             windows = _as_they_fit(each, self.array, found)
             cycles += windows.positions * windows.tiles(Block.whole(windows.footprint))
-        windows = _as_they_fit(matrix.stored[0], in_weights, found)
-        return list(found), cycles, windows.tiles(Block.whole(windows.footprint))
+        arrays = np.zeros(len(found), int)
+        before: list[Windows] = []
+        for each in matrix.stored:
+            windows = _as_they_fit(each, in_weights, found)
+            # Planes on which a window is as large are stored for once.
+            there = np.zeros(len(found), bool)
+            for other in before:
+                there |= (windows.a == other.a) & (windows.b == other.b)
+            arrays += np.where(there, 0, windows.tiles(Block.whole(windows.footprint)))
+            before.append(windows)
+        return list(found), cycles, arrays
 
     def _priced(self, matrix: _Matrix, window: Pair) -> dict[str, float]:
         """What takes cells and components, of one matrix under a window, as `Costing.priced` counts it."""
         costs = dict.fromkeys((ENERGY, ARRAY_CYCLES, CONVERSIONS, LATENCY, AREA), 0.0)
-        for number, each in enumerate(matrix.stored):
+        columns = self.precise.in_weights(matrix.weight_bits).columns
+        busy: defaultdict[Pair, float] = defaultdict(float)  # us, by the window as it is stored
+        for each in matrix.stored:
             activity = self._activity(matrix, each, window)
             activity = activity.under(self.precise, matrix.weight_bits, matrix.input_bits)
             spent = stage_energy(self.table, self.precise, activity)
@@ -143,10 +155,12 @@ class Layouts:
             costs[ARRAY_CYCLES] += activity.reads
             costs[CONVERSIONS] += activity.conversions
             costs[LATENCY] += spent.latency
-            # A weight that runs twice is stored once.
-            if number == 0:
-                costs[AREA] = SQUARE_MILLIMETRES * sum(spent.area.values())
-        costs[INTERVAL] = costs[LATENCY]
+            # Planes on which the window is as large are stored for once.
+            fitted = fitted_window(window, each.shape.output, columns)
+            if fitted not in busy:
+                costs[AREA] += SQUARE_MILLIMETRES * sum(spent.area.values())
+            busy[fitted] += spent.latency
+        costs[INTERVAL] = max(busy.values())
         return costs
 
     def _activity(self, matrix: _Matrix, stored: StoredShape, window: Pair) -> StageActivity:

@@ -105,23 +105,25 @@ def _ways(entries: Sequence[LayerPlan], options: Mapping[str, Sequence[MappingOp
     held = [[_held(entry, option, len(entries)) for option in options[entry.name]] for entry in entries]
     states: dict[frozenset[Hashable], list[_Way]] = {frozenset(): [_Way()]}
     for number, entry in enumerate(entries):
-        later = {key for keys in held[number + 1 :] for key in keys}
+        later = {key for layer in held[number + 1 :] for own in layer for key in own}
         following: dict[frozenset[Hashable], list[_Way]] = {}
         for contents, ways in states.items():
-            for option, key in zip(options[entry.name], held[number], strict=True):
-                arrays = option.arrays * (key not in contents)
+            for option, own in zip(options[entry.name], held[number], strict=True):
+                arrays = sum(number for key, number in own.items() if key not in contents)
                 further = [way.followed_by(option, arrays) for way in ways]
-                following.setdefault((contents | {key}) & later, []).extend(further)
+                following.setdefault(contents.union(own) & later, []).extend(further)
         states = {contents: _not_undercut(ways) for contents, ways in following.items()}
     (ways,) = states.values()
     return ways
 
 
-def _held(entry: LayerPlan, option: MappingOption, layers: int) -> Hashable:
-    """What arrays hold of a layer; a layer that shares its parameter with none has no need to look."""
+def _held(entry: LayerPlan, option: MappingOption, layers: int) -> dict[Hashable, int]:
+    """What arrays hold of a layer, and how many do; a layer that shares its parameter with none has no need
+    to look.
+    """
     if layers == 1:
-        return option.mapping
-    return option.held, entry.kind, entry.weight_bits
+        return {option.mapping: option.arrays}
+    return {(key, entry.kind, entry.weight_bits): arrays for key, arrays in option.held.items()}
 
 
 def _not_undercut(ways: Iterable[_Way]) -> list[_Way]:

@@ -24,8 +24,8 @@ import numpy as np
 from rankfold.chip.energy import FJ, chip_table
 from rankfold.chip.graph import TaskGraph
 from rankfold.chip.tasks import rows_at_once, side_by_side
-from rankfold.cost.planned import array_mapping, bits_of, input_slices
-from rankfold.cost.stored import stored_stage
+from rankfold.cost.planned import array_mapping
+from rankfold.cost.stored import runs_of_weight, stored_stages
 from rankfold.machine import ChipSpec
 from rankfold.plan import LayerPlan, Plan
 from rankfold.planning.exact import ENERGY, Candidate, LayerChoices
@@ -236,16 +236,13 @@ def _matrices(costing: Costing, entry: LayerPlan) -> Matrices:
     if runs[0].shares:
         return Matrices()  # it may run on the arrays of the layer whose parameter it shares
     precise = costing.with_bits(entry)
-    together = side_by_side(array_mapping(runs[0], array, precise))
+    mapped = [array_mapping(run, array, precise) for run in runs]
+    together = side_by_side(mapped[0])
     if not together:
         return Matrices()
-    weight_bits, _ = bits_of(runs[0], precise)
-    wide = array.columns_per_weight(weight_bits)
-    slices = iter(input_slices(runs[0], array, precise))
-    found: list[tuple[int, int]] = []
-    for stages in together:
-        for stage in stages:
-            stored = stored_stage(stage, array, next(slices), wide)
-            found += [(tiles, times * len(runs)) for tiles, times in stored.loads]
+    loads: list[tuple[int, int]] = []
+    stages_of_runs = runs_of_weight(runs, mapped, array, precise)
+    for stored in stored_stages((entry.name,) * len(runs), stages_of_runs, array):
+        loads += stored.loads
     rows = min(rows_at_once(runs[0], stages) for stages in together)
-    return Matrices(tuple(found), len(together), rows)
+    return Matrices(tuple(loads), len(together), rows)
