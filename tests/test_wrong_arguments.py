@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,10 +11,12 @@ from torch import nn
 import rankfold as rf
 from common.two_convolutions import net
 from rankfold.arguments import LONGEST, TEXT, WHOLE, Wanted, shown, takes
+from rankfold.cost import Chip
 from rankfold.cost.energy import energy_of
 from rankfold.export.array_images.images import write_arrays
 from rankfold.export.onnx.write import write_onnx
 from rankfold.export.workloads import write_csv
+from rankfold.machine import DEFAULT_HARDWARE
 from rankfold.mapping import map_layer
 from rankfold.plan import ChannelPruning, LayerRule, Pairs, PatDNN, Quantise, coverage, register_kind
 from rankfold.runs.state import RunNotes
@@ -65,6 +68,10 @@ TYPES = {
     "trace of a text": (lambda: rf.trace("resnet20", (3, 8, 8)), "model must be a torch.nn.Module, not the"),
     "trace of a class": (lambda: rf.trace(Scored, (3, 8, 8)), "not the class Scored"),
     "trace on two sizes": (lambda: rf.trace(net(), (8, 8)), r"image \(=\(8, 8\)\) must be \(C, H, W\)"),
+    "trace TorchScript": (
+        lambda: rf.trace(torch.jit.script(net()), (3, 8, 8), "scripted"),
+        "scripted is TorchScript, which hides its layers; give the module that it was made of",
+    ),
     "trace on a negative": (lambda: rf.trace(net(), (3, -8, 8)), "three positive whole numbers"),
     "trace on a number": (lambda: rf.trace(net(), 32), r"image \(=32\) must be \(C, H, W\)"),
     "plan of a model": (lambda: rf.uniform_plan(net(), ARRAY), "network must be a Network, as trace"),
@@ -188,7 +195,10 @@ FIELDS = {
     "pointwise": (lambda: Quantise(pointwise=1), "Quantise pointwise must be True or False, not 1"),
     "rate": (lambda: rf.Recipe(peak_rate="0.1"), "Recipe peak_rate must be a number, not the text '0.1'"),
     "compiled": (lambda: rf.Recipe(compiled=1), "Recipe compiled must be True or False"),
-    "shape": (lambda: ConvShape("a", 3, 4, 3, 8), "layer a: kernel must be a pair of numbers, not 3"),
+    "shape": (
+        lambda: ConvShape("a", 3, 4, 3, 8),
+        r"layer a: kernel must be a pair of numbers \(vertical, horizontal\), not 3",
+    ),
     "name": (lambda: ConvShape(5, 3, 4, (3, 3), (8, 8)), "ConvShape name must be a text, not 5"),
     "plan": (lambda: rf.Plan("x", 5, ARRAY, PLAN.layers), r"image \(=5\) must be \(C, H, W\)"),
     "layers": (lambda: rf.Plan("x", (3, 8, 8), ARRAY, (1,)), "Plan layers must be a LayerPlan, not 1"),
@@ -322,6 +332,39 @@ def test_numbers_of_numpy_are_numbers_and_truth_values_are_none():
     with pytest.raises(rf.InputError, match="n must be a whole number, not True"):
         WHOLE.check("n", True)
     Wanted("a list", list).or_none.check("n", None)
+
+
+NUMPY = {
+    "array": lambda n: rf.ArraySpec(n(64), n(64), cell_bits=n(2), dac_bits=n(1), rows_driven=n(8)),
+    "noise": lambda n: rf.NonIdealities(adc_bits=n(5), adc_range=n(3)),
+    "recipe": lambda n: rf.Recipe(epochs=n(3), batch_size=n(64), seed=n(1), peak_rate=n(1)),
+    "low-rank": lambda n: rf.LowRank(groups=n(2), rank=n(4)),
+    "pattern": lambda n: PatDNN(n(4)),
+    "budget": lambda n: rf.Budget("cycles", n(200)),
+    "chip": lambda n: Chip(ARRAY, n(4)),
+    "shape": lambda n: ConvShape("a", n(3), n(4), (n(3), n(3)), (n(8), n(8)), padding=(n(1),) * 4),
+    "plan": lambda n: rf.uniform_plan(NETWORK, ARRAY, bits=n(4)),
+    "hardware": lambda n: replace(DEFAULT_HARDWARE, adc_bits=n(6), mux=n(4)),
+}
+
+
+@pytest.mark.parametrize("make", NUMPY.values(), ids=NUMPY)
+@pytest.mark.parametrize("number", [np.int64, np.uint8])
+def test_numbers_of_numpy_become_pythons(make, number):
+    """The same record, which is shown and kept alike."""
+    assert repr(make(number)) == repr(make(int))
+
+
+def test_shares_of_numpy_become_pythons():
+    noise = rf.NonIdealities(program_noise=np.float32(0.5), stuck=np.float64(0.25))
+    assert repr(noise) == repr(rf.NonIdealities(program_noise=0.5, stuck=0.25))
+
+
+def test_a_plan_with_numbers_of_numpy_is_saved_and_read(tmp_path):
+    plan = rf.uniform_plan(NETWORK, ARRAY, rf.LowRank(groups=np.int64(2), rank=np.int64(2)), bits=np.int64(4))
+    model, ready = quantised(plan)
+    rf.save(model, ready, tmp_path / "out")
+    assert rf.load_(net(), tmp_path / "out") == ready
 
 
 def test_python_itself_complains_of_arguments_that_are_not_there():

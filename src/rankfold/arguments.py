@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from inspect import Parameter, signature
-from numbers import Integral, Real
+from numbers import Integral, Rational, Real
 from typing import Any, TypeVar, cast
 
 from rankfold.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
 LONGEST = 60  # letters of a text that are shown
+_PLAIN = (int, float, str, bool, type(None))
 
 
 class Wanted:
@@ -111,10 +112,35 @@ def _named(
 
 def check_fields(owner: object, **wanted: Wanted) -> None:
     """Refuse fields of a data class that are of a wrong type, before any comparison, which a text would not
-    stand.
+    stand; numbers become Python's own, see `plain_numbers_`.
 
     Raises:
         InputError: the message names the class and the field.
     """
     for name, rule in wanted.items():
         rule.check(f"{type(owner).__name__} {name}", getattr(owner, name))
+    plain_numbers_(owner)
+
+
+def plain_numbers_(owner: object) -> None:
+    """Make NumPy's numbers in the fields of a frozen data class Python's own, as files have them."""
+    for name, value in vars(owner).items():
+        plain = plain_number(value)
+        if plain is not value:
+            object.__setattr__(owner, name, plain)
+
+
+def plain_number(value: Any) -> Any:
+    """NumPy's number, or each of a tuple, as Python's own; anything else as it is."""
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, tuple):
+        # The tuple itself where there is nothing to change, with whatever type it has.
+        plain = tuple(map(plain_number, value))
+        return value if all(one is other for one, other in zip(plain, value, strict=True)) else plain
+    if isinstance(value, Integral):
+        return int(value)
+    # Fractions are exact, and no kind of float.
+    if isinstance(value, Real) and not isinstance(value, Rational):
+        return float(value)
+    return value

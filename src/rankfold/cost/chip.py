@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
+from rankfold.arguments import WHOLE, plain_numbers_
 from rankfold.cost.cycles import NetworkCycles
 from rankfold.cost.makespan import Load, least_makespan, least_time
 from rankfold.cost.packing import Packing, pack_tiles
@@ -31,7 +32,8 @@ class Chip:
     arrays: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.arrays, int) or not 1 <= self.arrays <= 1 << 20:
+        plain_numbers_(self)
+        if not WHOLE.fits(self.arrays) or not 1 <= self.arrays <= 1 << 20:
             raise InputError(f"arrays (={self.arrays}) must be a whole number from 1 to {1 << 20}")
 
 

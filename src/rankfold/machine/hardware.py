@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from rankfold.arguments import Wanted
+from rankfold.arguments import WHOLE, Wanted, plain_numbers_
 from rankfold.errors import FieldError, InputError
 from rankfold.machine.nonideal import MAXIMUM_ADC_BITS, NonIdealities
 from rankfold.mapping import ArraySpec
@@ -51,6 +51,7 @@ class Hardware:
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        plain_numbers_(self)
         if not isinstance(self.array, ArraySpec):
             raise InputError(
                 f"hardware array (={self.array}) must be an ArraySpec, such as ArraySpec(64, 64)"
@@ -75,8 +76,7 @@ class Hardware:
     def _check_count(what: str, value: int | None, most: int) -> None:
         if value is None:
             return
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        if not is_whole or not 1 <= value <= most:
+        if not WHOLE.fits(value) or not 1 <= value <= most:
             words = what.replace("_", " ")
             raise FieldError(f"{words} (={value}) must be a whole number from 1 to {most}", what)
 

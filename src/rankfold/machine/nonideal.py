@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
-from rankfold.arguments import SWITCH, Wanted
+from rankfold.arguments import NUMBER, SWITCH, WHOLE, Wanted, plain_numbers_
 from rankfold.errors import FieldError
 
 PCM = "pcm"
@@ -59,6 +60,7 @@ class NonIdealities:
 
     def __post_init__(self) -> None:
         SWITCH.check("drift_compensation", self.drift_compensation)
+        plain_numbers_(self)
         self._check_converters()
         for name in ("program_noise", "read_noise"):
             value = getattr(self, name)
@@ -79,14 +81,12 @@ class NonIdealities:
 
     def _check_converters(self) -> None:
         bits = self.adc_bits
-        if bits is not None:
-            is_whole = isinstance(bits, int) and not isinstance(bits, bool)
-            if not is_whole or not 1 <= bits <= MAXIMUM_ADC_BITS:
-                raise FieldError(
-                    f"adc_bits (={bits}) must be a whole number from 1 to {MAXIMUM_ADC_BITS}; "
-                    "omit it for exact sums",
-                    "adc_bits",
-                )
+        if bits is not None and (not WHOLE.fits(bits) or not 1 <= bits <= MAXIMUM_ADC_BITS):
+            raise FieldError(
+                f"adc_bits (={bits}) must be a whole number from 1 to {MAXIMUM_ADC_BITS}; "
+                "omit it for exact sums",
+                "adc_bits",
+            )
         if isinstance(self.adc_range, str):
             is_range = self.adc_range in (CALIBRATED, FULL)
         else:
@@ -129,13 +129,9 @@ class NonIdealities:
         return self.adc_bits is None and not is_disturbed
 
 
-def _is_number(value: object, least: float) -> bool:
+def _is_number(value: Any, least: float) -> bool:
     """Whether `value` is a finite number of at least so much; no truth value is one."""
-    if isinstance(value, bool):
-        return False
-    if not isinstance(value, (int, float)):
-        return False
-    return math.isfinite(value) and value >= least
+    return NUMBER.fits(value) and math.isfinite(value) and value >= least
 
 
 # For `arguments.takes`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from rankfold.arguments import Wanted
+from rankfold.arguments import WHOLE, Wanted, plain_numbers_
 from rankfold.errors import FieldError, InputError, NarrowArrayError
 from rankfold.workload.shape import is_count
 
@@ -63,6 +63,7 @@ class ArraySpec:
     input_coding: str = TWOS_COMPLEMENT
 
     def __post_init__(self) -> None:
+        plain_numbers_(self)
         _check_count("rows", self.rows, MOST_LINES)
         _check_count("columns", self.columns, MOST_LINES)
         if self.cell_bits is not None:
@@ -246,13 +247,8 @@ class ArraySpec:
 
 
 def _check_count(field: str, value: int, most: int) -> None:
-    if not _is_whole(value) or not 1 <= value <= most:
+    if not WHOLE.fits(value) or not 1 <= value <= most:
         raise FieldError(f"array {field} (={value!r}) must be a whole number from 1 to {most}", field)
-
-
-def _is_whole(value: object) -> bool:
-    """Whether it is a number as files keep it: neither a truth value nor one of NumPy's."""
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check_word(field: str, word: str, known: tuple[str, ...]) -> None:
@@ -261,7 +257,7 @@ def _check_word(field: str, word: str, known: tuple[str, ...]) -> None:
 
 
 def _check_driven(driven: int, rows: int) -> None:
-    if not _is_whole(driven) or not 1 <= driven <= rows:
+    if not WHOLE.fits(driven) or not 1 <= driven <= rows:
         raise FieldError(
             f"array rows_driven (={driven}) must be a whole number from 1 to its rows (={rows})",
             "rows_driven",
@@ -288,7 +284,7 @@ def _magnitude_cells(weight_bits: int, cell_bits: int) -> int:
 
 
 def _check_bits(label: str, bits: int) -> None:
-    if not isinstance(bits, int) or not 1 <= bits <= MOST_BITS:
+    if not WHOLE.fits(bits) or not 1 <= bits <= MOST_BITS:
         raise InputError(f"{label} (={bits}) must be a whole number from 1 to {MOST_BITS}")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rankfold.arguments import WHOLE
 from rankfold.errors import InputError
 from rankfold.nn.holding import are_held_elsewhere
 from rankfold.nn.learned_step import (
@@ -36,8 +37,7 @@ def check_bits(name: str, bits: int) -> None:
     Raises:
         InputError: `bits` is not an integer from 1 to 8; the message calls it `name`.
     """
-    is_integer = isinstance(bits, int) and not isinstance(bits, bool)
-    if not is_integer or not MINIMUM_BITS <= bits <= MAXIMUM_BITS:
+    if not WHOLE.fits(bits) or not MINIMUM_BITS <= bits <= MAXIMUM_BITS:
         allowed = f"from {MINIMUM_BITS} to {MAXIMUM_BITS} bits"
         raise InputError(f"{name} (={bits}) must be an integer {allowed}")
 
@@ -88,7 +88,7 @@ class Quantiser(nn.Module):
             raise InputError(
                 "bits (=1) must be 2 or more with a sign; `BinaryQuantiser` has the levels -1 and +1"
             )
-        self.bits = bits
+        self.bits = int(bits)
         self.signed = signed
         self.narrow = signed and narrow
         self.batched = batched

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
+from rankfold.arguments import plain_numbers_
 from rankfold.errors import InputError
 from rankfold.mapping.names import window_name
 from rankfold.plan.kinds import DenseLayer, LayerKind, kind_from_json
@@ -51,6 +52,7 @@ class LayerPlan:
     reason: str = ""
 
     def __post_init__(self) -> None:
+        plain_numbers_(self)
         if not self.mapping:
             object.__setattr__(self, "mapping", self.kind.mapping_for("sdk"))  # it is frozen
         if not self.kind.can_lie(self.mapping):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import KW_ONLY, dataclass
 
-from rankfold.arguments import NUMBER, SWITCH, TEXT, check_fields
+from rankfold.arguments import NUMBER, SWITCH, TEXT, WHOLE, check_fields
 from rankfold.errors import InputError
 from rankfold.training.batches import AUGMENTATIONS
 
@@ -50,8 +50,7 @@ class Recipe:
         # Before any comparison, which a text would not stand.
         for name in ("epochs", "batch_size", "seed"):
             value = getattr(self, name)
-            is_number = isinstance(value, int) and not isinstance(value, bool)
-            if not is_number:
+            if not WHOLE.fits(value):
                 raise InputError(f"{name} (={value}) must be a whole number")
         reals = ("peak_rate", "warmup", "momentum", "weight_decay", "label_smoothing")
         check_fields(self, **dict.fromkeys(reals, NUMBER))

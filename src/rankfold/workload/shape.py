@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from rankfold.arguments import TEXT, WHOLE, shown
+from rankfold.arguments import TEXT, WHOLE, plain_numbers_, shown
 from rankfold.errors import InputError
 
 Pair = tuple[int, int]
@@ -16,6 +16,7 @@ Sides = tuple[int, int, int, int]  # (top, bottom, left, right)
 Image = tuple[int, int, int]  # (C, H, W)
 
 # Far above any network that runs on arrays.
+KINDS = ("conv", "linear")
 LARGEST_CHANNELS = 1 << 20
 LARGEST_KERNEL = 1 << 14  # positions
 LARGEST_PLANE = 1 << 26  # positions of the padded input: 8192 x 8192
@@ -93,8 +94,11 @@ class ConvShape:
     zeros: int = 0
 
     def __post_init__(self) -> None:
-        for field in ("name", "weight", "fixed", "shares"):
+        for field in ("name", "weight", "kind", "fixed", "shares"):
             TEXT.check(f"ConvShape {field}", getattr(self, field))
+        if self.kind not in KINDS:
+            raise InputError(f"layer {self.name}: kind (={self.kind}) must be {' or '.join(KINDS)}")
+        plain_numbers_(self)
         # Frozen; a default cannot depend on another field.
         if not self.weight:
             object.__setattr__(self, "weight", self.name)
@@ -123,9 +127,9 @@ class ConvShape:
             "dilation": self.dilation,
             "groups": (self.groups,),
         }
-        for label, values in (*counts.items(), ("padding", self.padding)):
-            if not isinstance(values, (tuple, list)):
-                raise InputError(f"layer {self.name}: {label} must be a pair of numbers, not {shown(values)}")
+        for label in ("kernel", "input", "stride", "dilation"):
+            _check_sequence(self.name, label, counts[label], 2, "a pair of numbers (vertical, horizontal)")
+        _check_sequence(self.name, "padding", self.padding, 4, "four numbers (top, bottom, left, right)")
         for label, values in counts.items():
             if not _are_at_least(1, values):
                 raise InputError(
@@ -295,9 +299,16 @@ def parse_pair(text: str, what: str) -> Pair:
     return int(parts[0]), int(parts[-1])
 
 
+def _check_sequence(layer: str, label: str, values: object, length: int, wanted: str) -> None:
+    if not isinstance(values, (tuple, list)):
+        raise InputError(f"layer {layer}: {label} must be {wanted}, not {shown(values)}")
+    if len(values) != length:
+        raise InputError(f"layer {layer}: {label} (={_show(values)}) must be {wanted}")
+
+
 def _are_at_least(least: int, values: Iterable[int]) -> bool:
     """Whether all are whole numbers, none of them below `least`."""
-    return all(isinstance(value, int) and value >= least for value in values)
+    return all(WHOLE.fits(value) and value >= least for value in values)
 
 
 def _show(values: Iterable[int]) -> str:

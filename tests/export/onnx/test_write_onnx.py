@@ -143,6 +143,19 @@ def test_inputs_of_one_bit_with_a_sign_are_refused(tmp_path):
     assert not (tmp_path / "net.onnx").exists()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_other_precisions_are_written_without_quantisers(dtype, tmp_path):
+    """QuantizeLinear takes float32 alone; runtimes refuse what mixes it with others."""
+    model = compressed(4).to(dtype)
+    words = f"layer 0 computes in {str(dtype)[6:]}, and ONNX's quantisers take float32"
+    with pytest.raises(InputError, match=words):
+        write_onnx(model, IMAGE, tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+    write_onnx(model, IMAGE, tmp_path / "float.onnx", quantised=False)
+    write_onnx(model.float(), IMAGE, tmp_path / "net.onnx")
+    Runner(tmp_path / "net.onnx")({"input": np.zeros((2, *IMAGE), np.float32)})
+
+
 @pytest.mark.parametrize("bits", [None, 4])
 def test_dropped_positions_are_zeros_in_the_file(bits, tmp_path):
     """Of a row-sparse pair, and of a layer with a support."""

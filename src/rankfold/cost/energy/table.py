@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rankfold.arguments import WHOLE, plain_numbers_
 from rankfold.cost.energy.formula import Formula
 from rankfold.documents import in_schema, parse_yaml
 from rankfold.errors import InputError, UnpricedCellsError
@@ -153,9 +154,10 @@ class ComponentTable:
             raise InputError(
                 f"adc (={self.adc}) must be one of {', '.join(self.adc_kinds)}, which {self.name} describes"
             )
-        if not isinstance(self.adc_bits, int) or not 1 <= self.adc_bits <= ADC_BITS:
+        plain_numbers_(self)
+        if not WHOLE.fits(self.adc_bits) or not 1 <= self.adc_bits <= ADC_BITS:
             raise InputError(f"adc_bits (={self.adc_bits}) must be a whole number from 1 to {ADC_BITS}")
-        if not isinstance(self.mux, int) or self.mux < 1:
+        if not WHOLE.fits(self.mux) or self.mux < 1:
             raise InputError(f"mux (={self.mux}) must be a whole number, 1 or more")
         if self.cell_bits > self.most_cell_bits:
             raise InputError(

@@ -53,8 +53,9 @@ def write_onnx(model: nn.Module, example: Example, path: str | Path, quantised: 
 
     Raises:
         InputError: torch cannot export the network, or a quantised layer does not appear in what it
-            exported; the quantisers are asked for and there are none, or one of them is of a kind that ONNX
-            does not have; a weight is NaN, or the network lies on simulated arrays.
+            exported, or computes in another precision than float32, which ONNX's quantisers need; the
+            quantisers are asked for and there are none, or one of them is of a kind that ONNX does not have;
+            a weight is NaN, or the network lies on simulated arrays.
         MissingDependencyError: onnxscript is not installed.
     """
     check_not_simulated(model)
@@ -67,6 +68,8 @@ def write_onnx(model: nn.Module, example: Example, path: str | Path, quantised: 
         quantised = bool(layers)
     if quantised and not layers:
         raise InputError("the network has no quantised layer; write it in float")
+    if quantised:
+        _check_single_precision(layers)
     given = _inputs(model, example)
     written = _plainly_cast(_exported(model, given))
     # Torch would write its own quantisers as many small operators, which no runtime takes for integers.
@@ -76,6 +79,17 @@ def write_onnx(model: nn.Module, example: Example, path: str | Path, quantised: 
         add_quantisers_(written, layers, left_out)
     written.producer_name = "rankfold"
     save_onnx(path, written)
+
+
+def _check_single_precision(layers: Mapping[str, QuantLayer]) -> None:
+    """Refuse quantised layers whose values Clip and QuantizeLinear of one graph could not both take."""
+    for name, layer in layers.items():
+        dtype = layer.weight.dtype
+        if dtype is not torch.float32:
+            raise InputError(
+                f"layer {name} computes in {str(dtype).removeprefix('torch.')}, and ONNX's quantisers take "
+                "float32; write network.float(), or the network without quantisers (quantised=False)"
+            )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rankfold.arguments import NUMBER, SWITCH, TEXT, shown
+from rankfold.arguments import NUMBER, SWITCH, TEXT, plain_numbers_, shown
 from rankfold.errors import InputError
 from rankfold.planning.exact.candidate import LayerChoices, total
 from rankfold.planning.exact.quantities import KNOWN, QUANTITIES
@@ -78,6 +78,7 @@ class Budget:
         return tuple(budgets)
 
     def __post_init__(self) -> None:
+        plain_numbers_(self)
         if self.quantity not in QUANTITIES:
             known = ", ".join(QUANTITIES)
             raise InputError(f"budget of {self.quantity}: the quantity must be one of {known}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rankfold.arguments import TEXT, Wanted, shown
+from rankfold.arguments import TEXT, WHOLE, Wanted, shown
 from rankfold.errors import InputError
 
 NARROWEST, WIDEST = 2, 8
@@ -72,10 +72,9 @@ def _checked(name: str, widths: object) -> tuple[int, ...]:
     if not isinstance(widths, (tuple, list, range)) or not widths:
         raise InputError(f"layer bits: {name} must be some of 2 to 8, such as (2, 4, 8), not {shown(widths)}")
     for width in widths:
-        is_whole = isinstance(width, int) and not isinstance(width, bool)
-        if not is_whole or not NARROWEST <= width <= WIDEST:
+        if not WHOLE.fits(width) or not NARROWEST <= width <= WIDEST:
             raise InputError(f"layer bits: {name} (={shown(width)}) must be whole numbers from 2 to 8")
-    return tuple(sorted(set(widths)))
+    return tuple(sorted({int(width) for width in widths}))
 
 
 # For `arguments.takes`.

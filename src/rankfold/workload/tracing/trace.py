@@ -47,14 +47,19 @@ def trace(
             device. `image` may then be None; it is taken from the first tensor of four dimensions.
 
     Raises:
-        InputError: the model fails on such an input, or runs no layer that can be mapped.
+        InputError: the model fails on such an input, runs no layer that can be mapped, or is TorchScript.
     """
+    from torch.jit import ScriptModule
     from torch.nn import Module, UninitializedParameter
 
     from rankfold.workload.tracing.calls import Calls
 
     Wanted("a torch.nn.Module", Module).check("model", model)
     TEXT.check("name", name)
+    if any(isinstance(module, ScriptModule) for module in model.modules()):
+        raise InputError(
+            f"{name} is TorchScript, which hides its layers; give the module that it was made of"
+        )
     if image is not None:
         image = checked_image(image)
     if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
