@@ -68,10 +68,6 @@ TYPES = {
     "trace of a text": (lambda: rf.trace("resnet20", (3, 8, 8)), "model must be a torch.nn.Module, not the"),
     "trace of a class": (lambda: rf.trace(Scored, (3, 8, 8)), "not the class Scored"),
     "trace on two sizes": (lambda: rf.trace(net(), (8, 8)), r"image \(=\(8, 8\)\) must be \(C, H, W\)"),
-    "trace TorchScript": (
-        lambda: rf.trace(torch.jit.script(net()), (3, 8, 8), "scripted"),
-        "scripted is TorchScript, which hides its layers; give the module that it was made of",
-    ),
     "trace on a negative": (lambda: rf.trace(net(), (3, -8, 8)), "three positive whole numbers"),
     "trace on a number": (lambda: rf.trace(net(), 32), r"image \(=32\) must be \(C, H, W\)"),
     "plan of a model": (lambda: rf.uniform_plan(net(), ARRAY), "network must be a Network, as trace"),

@@ -241,6 +241,17 @@ def test_a_mistyped_network_takes_no_folder(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_setting_that_no_layer_can_have_is_refused_before_training(tmp_path, capsys):
+    grid = (package_data("rankfold.reproduce") / "grids" / "smoke.yaml").read_text(encoding="utf-8")
+    methods = "methods:\n  - {method: low-rank, groups: [1, 3], rank: [1/4], bits: [4]}\n"
+    (tmp_path / "mine.yaml").write_text(grid.partition("methods:")[0] + methods)
+    assert main(["reproduce", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert "cell low-rank-g3-r1_4-b4-s0 of grid mine cannot be run: layer" in told
+    assert "groups (=3) must divide its 16 input channels" in told
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_mistyped_source_of_data_is_told_of_and_not_recorded(finished, tmp_path, capsys):
     out = tmp_path / "smoke"
     shutil.copytree(finished, out)

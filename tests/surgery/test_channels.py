@@ -66,6 +66,13 @@ def test_the_network_is_rebuilt_from_the_plan_alone(case, monkeypatch):
     assert torch.equal(rebuilt(x), pruned(x))
 
 
+def test_what_is_frozen_stays_frozen(case):
+    model, _, plan = case
+    model.requires_grad_(False)
+    compress_(model, plan)
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
 def changed(plan, kinds):
     """The plan with other kinds for some layers, by name."""
     layers = []

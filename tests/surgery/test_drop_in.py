@@ -18,10 +18,10 @@ from rankfold.calibration.quantisers import calibrate_
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.nn.low_rank import LowRankConv2d
-from rankfold.plan import LowRank, uniform_plan
+from rankfold.plan import LowRank, PatDNN, SharedSupport, WindowLowRank, Windows, uniform_plan
 from rankfold.surgery.by_weights import build_
 from rankfold.surgery.compress import compress_
-from rankfold.surgery.quantise import insert_quantisers_
+from rankfold.surgery.quantise import insert_quantisers_, quantise_
 from rankfold.surgery.saving import load_, save, unwrapped
 from rankfold.workload import trace
 
@@ -65,6 +65,33 @@ def compressed(bits=None):
 def batch(count=8):
     draw = torch.Generator().manual_seed(1)
     return torch.randn(count, 3, 8, 8, generator=draw), torch.randint(4, (count,), generator=draw)
+
+
+FREEZING = {
+    "low-rank": LowRank(groups=2, rank=2, linear=True, force=True),
+    "pattern": PatDNN(4),
+    "window": Windows(row_tiles=1),
+    "window-low-rank": WindowLowRank(rank=2),
+    "support": SharedSupport(4),
+    "dense": None,
+}
+
+
+@pytest.mark.parametrize("method", FREEZING.values(), ids=FREEZING)
+@pytest.mark.parametrize("frozen", [("weight",), ("bias",), ("weight", "bias")])
+def test_what_is_frozen_stays_frozen(method, frozen):
+    """A layer's weight, whatever it becomes, and its bias; quantisers are new, and learn."""
+    model = Mine()
+    for name, parameter in model.body.named_parameters():
+        parameter.requires_grad_(name.rpartition(".")[2] not in frozen)
+    given = [] if method is None else [method]
+    plan = uniform_plan(trace(model, (3, 8, 8)), ArraySpec(32, 32), *given, bits=4)
+    compress_(model, plan, [batch()[0]])
+    quantise_(model, plan, [batch()[0]])
+    for name, parameter in model.named_parameters():
+        kind = "bias" if name.endswith("bias") else "weight"
+        stays = name.startswith("body.") and kind in frozen and not name.endswith("step")
+        assert parameter.requires_grad != stays, name
 
 
 @pytest.mark.parametrize("bits", [None, 4])

@@ -1,5 +1,7 @@
 """Tracing of torch networks that are written in awkward ways."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -12,6 +14,8 @@ from rankfold.surgery.compress import compress_
 from rankfold.workload import trace
 
 ARRAY = ArraySpec(64, 64)
+
+IMAGES = torch.zeros(1, 3, 8, 8)
 
 
 class Sideways(nn.Module):
@@ -183,3 +187,15 @@ def test_a_table_that_is_a_layers_weight_too_counts_once():
     counted = {layer.name: layer.parameters for layer in covered.layers}
     assert counted == {"mix": 256, "head": 800, "table": 0}
     assert covered.layers[-1].why == "its weight is that of head, and counts there"
+
+
+@pytest.mark.parametrize("compiled", [torch.jit.script, lambda model: torch.jit.trace(model, IMAGES)])
+def test_torchscript_is_mapped_and_stays(compiled):
+    """As a whole and as a part; its layers are no modules that could be replaced."""
+    body = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64, 5)).eval()
+    shapes = [replace(layer, fixed="") for layer in trace(body, (3, 8, 8)).layers]
+    for model, place in ((compiled(body), ""), (nn.Sequential(nn.Identity(), compiled(body)), "1.")):
+        layers = trace(model, (3, 8, 8)).layers
+        assert all("only modules can be replaced" in layer.fixed for layer in layers)
+        named = [replace(shape, name=place + shape.name, weight=place + shape.weight) for shape in shapes]
+        assert [replace(layer, fixed="") for layer in layers] == named

@@ -10,6 +10,8 @@ from torch import nn
 def swap_(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> None:
     """Put every replacement in the place of its module, in place, wherever that is registered.
 
+    What is not trained of a module is not of its replacement: its bias, and all that its weight became.
+
     Args:
         model: the network.
         replacements: old module -> new module.
@@ -20,3 +22,18 @@ def swap_(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> None
         for name, child in list(parent._modules.items()):
             if child is not None and child in replacements:
                 parent._modules[name] = replacements[child]
+    for module, made in replacements.items():
+        _keep_frozen_(module, made)
+
+
+def _keep_frozen_(module: nn.Module, made: nn.Module) -> None:
+    before = dict(module.named_parameters(recurse=False))
+    for name, parameter in made.named_parameters():
+        kind = name.rpartition(".")[2]
+        # Steps of quantisers are new, and nobody froze them.
+        if kind == "step" or "weight" not in before:
+            continue
+        old = before["weight"]
+        if kind == "bias":
+            old = before.get("bias", old)
+        parameter.requires_grad_(old.requires_grad)

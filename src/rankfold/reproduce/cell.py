@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -12,7 +13,7 @@ from rankfold.cost.energy.chosen_table import array_with_cells, completed
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import load_model
-from rankfold.plan import Plan
+from rankfold.plan import ChannelPruning, Plan
 from rankfold.plan.methods import Planned
 from rankfold.progress import Progress
 from rankfold.reproduce.grid import Cell, Grid
@@ -139,6 +140,33 @@ def cell_plan(cell: Cell, model: nn.Module, network: Network, array: ArraySpec) 
         MissingDependencyError: channels are to be chosen and torch-pruning is not installed.
     """
     return plan_of(cell.setting(), model, network, array, bits=cell.bits)
+
+
+def check_settings(grid: Grid, cells: Sequence[Cell]) -> None:
+    """Refuse cells whose settings no layer of the network can have, before anything is trained.
+
+    Plans for a budget, and of weights, are made when their cells are run.
+
+    Args:
+        grid: its network, data and array.
+        cells: those that are to be run.
+
+    Raises:
+        InputError: there is such a cell; the message names it. Or data or network are wrong.
+    """
+    data = load_images(grid.data)
+    model = load_model(grid.model, len(data.classes), data.input_size[0], image=data.input_size)
+    network = traced(model, data, grid.model)
+    checked = set()
+    for cell in cells:
+        key = replace(cell, seed=0)
+        if key in checked or isinstance(cell.setting(), Planned | ChannelPruning):
+            continue
+        checked.add(key)
+        try:
+            cell_plan(cell, model, network, grid.array)
+        except InputError as error:
+            raise InputError(f"cell {cell.name} of grid {grid.name} cannot be run: {error}") from None
 
 
 def finished(grid: Grid, cell: Cell, out: Path, data: str | None) -> Outcome:

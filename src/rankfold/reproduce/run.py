@@ -17,7 +17,7 @@ from rankfold.models.pretrained import shipped_baseline
 from rankfold.progress import Progress
 from rankfold.records.claim import Claim
 from rankfold.records.typed import write_typed
-from rankfold.reproduce.cell import Outcome, Work, check_hardware, finished
+from rankfold.reproduce.cell import Outcome, Work, check_hardware, check_settings, finished
 from rankfold.reproduce.grid import Cell, Grid
 from rankfold.runs.record import device_name, versions
 from rankfold.runs.state import RunNotes
@@ -80,8 +80,8 @@ def reproduce(
         What became of each cell, in the grid's order.
 
     Raises:
-        InputError: `out` holds another grid, or cells that were planned for other hardware; or data or
-            baseline are wrong.
+        InputError: `out` holds another grid, or cells that were planned for other hardware; a cell has a
+            setting that no layer can have; or data or baseline are wrong.
     """
     start = time.monotonic()
 
@@ -94,6 +94,7 @@ def reproduce(
     if not (out / MARKER).exists():
         check_name(grid.model)
         check_source(grid.data, None)
+        check_settings(grid, grid.cells)
     # Before anything is written: tables without these cells would be left.
     check_hardware(grid, out)
     # Before any cell: the results of two grids in one folder could not be told apart.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rankfold.arguments import Wanted, takes
@@ -259,16 +259,21 @@ def _resize_layer_(module: nn.Module, inputs: int, outputs: int) -> None:
         inputs //= module.groups
     else:
         module.in_features, module.out_features = inputs, outputs
-    module.weight = nn.Parameter(module.weight.detach()[:outputs, :inputs].clone())
+    module.weight = _part_of(module.weight, (slice(outputs), slice(inputs)))
     if module.bias is not None:
-        module.bias = nn.Parameter(module.bias.detach()[:outputs].clone())
+        module.bias = _part_of(module.bias, (slice(outputs),))
+
+
+def _part_of(parameter: Tensor, kept: tuple[slice, ...]) -> nn.Parameter:
+    """A copy of a part, which is trained if the whole was."""
+    return nn.Parameter(parameter.detach()[kept].clone(), parameter.requires_grad)
 
 
 def _resize_norm_(norm: nn.Module, features: int) -> None:
     assert isinstance(norm, _BatchNorm)
     norm.num_features = features
     for name, parameter in list(norm.named_parameters(recurse=False)):
-        setattr(norm, name, nn.Parameter(parameter.detach()[:features].clone()))
+        setattr(norm, name, _part_of(parameter, (slice(features),)))
     for name, buffer in list(norm.named_buffers(recurse=False)):
         # The running mean and variance; the count of batches is a single number and stays.
         if buffer.ndim:

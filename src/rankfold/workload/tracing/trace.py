@@ -47,19 +47,14 @@ def trace(
             device. `image` may then be None; it is taken from the first tensor of four dimensions.
 
     Raises:
-        InputError: the model fails on such an input, runs no layer that can be mapped, or is TorchScript.
+        InputError: the model fails on such an input, or runs no layer that can be mapped.
     """
-    from torch.jit import ScriptModule
     from torch.nn import Module, UninitializedParameter
 
     from rankfold.workload.tracing.calls import Calls
 
     Wanted("a torch.nn.Module", Module).check("model", model)
     TEXT.check("name", name)
-    if any(isinstance(module, ScriptModule) for module in model.modules()):
-        raise InputError(
-            f"{name} is TorchScript, which hides its layers; give the module that it was made of"
-        )
     if image is not None:
         image = checked_image(image)
     if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
@@ -221,7 +216,7 @@ def _sharing_parameters(model: nn.Module) -> dict[nn.Module, str]:
     # Parameters are told apart by identity: equal ones may be two.
     holders: dict[int, list[tuple[str, nn.Module]]] = {}  # (path, module)
     for path, module in model.named_modules():
-        weight = module._parameters.get("weight")
+        weight = _weight_of(module)
         if weight is not None:
             holders.setdefault(id(weight), []).append((path, module))
     reasons: dict[nn.Module, str] = {}
@@ -274,7 +269,8 @@ def _counted_once(model: nn.Module, calls: Calls) -> tuple[Untouched, ...]:
 def _weight_of(module: nn.Module | None) -> torch.Tensor | None:
     if module is None:
         return None
-    return module._parameters.get("weight")
+    # TorchScript has no dictionary of parameters.
+    return dict(module.named_parameters(recurse=False)).get("weight")
 
 
 def _conv_shape(
