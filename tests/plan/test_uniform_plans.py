@@ -241,6 +241,17 @@ def test_a_plan_that_cannot_be_made(method: Any, bits: int, message: str) -> Non
         uniform_plan(every_sort(), ARRAY, method, bits=bits)
 
 
+@pytest.mark.parametrize("method", [PatDNN(4), Pairs(4), SharedSupport(4)], ids=str)
+def test_where_all_that_could_be_pruned_stays_dense_that_is_told(method: Any) -> None:
+    first = ConvShape("first", 3, 8, (3, 3), (8, 8), padding=(1, 1, 1, 1))
+    network = Network("small", (3, 8, 8), (first, ConvShape("second", 8, 8, (1, 1), (8, 8))))
+    message = (
+        r"entries \(=4\) prune no layer of small: what has kernels of more positions \(first\) stays dense"
+    )
+    with pytest.raises(InputError, match=message):
+        uniform_plan(network, ARRAY, method, bits=4)
+
+
 def test_methods_are_known_by_the_names_of_the_command_line() -> None:
     assert list(METHODS) == [
         "low-rank",

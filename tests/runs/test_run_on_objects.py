@@ -249,6 +249,9 @@ def test_a_run_that_lacks_a_file_is_named(finished, tmp_path):
         load_run(tmp_path / "none")
     with pytest.raises(InputError, match="holds no finished run"):
         load_run(tmp_path)
+    (tmp_path / "plan.json").touch()
+    with pytest.raises(InputError, match=r"plan\.json is a file; give the folder of a finished run"):
+        load_run(tmp_path / "plan.json")
     folder = shutil.copytree(finished[0], tmp_path / "copy")
     (folder / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"no model\.safetensors"):

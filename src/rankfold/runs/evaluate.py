@@ -59,6 +59,8 @@ def load_run(
     target = choose_device(device)
     # The hash is needed to claim a folder only, and nothing is claimed here.
     folder = RunFolder(run_folder(path), "")
+    if folder.path.is_file():
+        raise InputError(f"{path} is a file; give the folder of a finished run")
     if not folder.path.is_dir():
         raise InputError(f"run folder {path} does not exist; give the folder of a finished run")
     # The result is written last: a folder without one is of a run that is under way or was stopped.

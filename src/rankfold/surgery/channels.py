@@ -195,6 +195,9 @@ def _remove(model: nn.Module, example: Inputs, wanted: Mapping[str, int]) -> Non
     # torch-pruning runs the network on zeros, from which batch norms must not learn.
     was_training = model.training
     model.eval()
+    # It follows gradients, of which frozen layers have none, and makes parameters anew.
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    model.requires_grad_(True)
     graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
     # Importance is of the weights that are left, so that layers come in the order of the plan.
@@ -217,6 +220,8 @@ def _remove(model: nn.Module, example: Inputs, wanted: Mapping[str, int]) -> Non
             idxs=sorted(least),
         )
         going.prune()
+    for name in frozen:
+        model.get_parameter(name).requires_grad_(False)
     model.train(was_training)
 
 

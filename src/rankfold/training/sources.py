@@ -132,6 +132,12 @@ def columns_of(source: str, features: Mapping[str, Any]) -> tuple[str, str]:
     """
     image = first_of(IMAGE_COLUMNS, features)
     label = first_of(LABEL_COLUMNS, features)
+    # What `datasets` finds where all images lie in folders of one name.
+    if list(features) == [image] and Path(source).is_dir():
+        raise InputError(
+            f"data {source} has images of one class alone; give folders of two classes or more "
+            "(train/cat/1.png, train/dog/2.png), or images without labels (1.png, 2.png)"
+        )
     if image is None or label is None:
         raise InputError(
             f"data {source} has the columns {sorted(features)}; it needs an image column "

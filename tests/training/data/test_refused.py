@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,15 @@ def test_labels_must_be_whole_numbers(tmp_path: Path, cache: Path, label: object
 def test_impossible_sizes_and_names(source: str, size: tuple[int, int] | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_images(source, size)
+
+
+def test_images_of_one_class_are_no_classes(tmp_path: Path, cache: Path) -> None:
+    classes = class_folder(tmp_path / "pets")
+    for split in ("train", "test"):
+        shutil.rmtree(classes / split / "dog")
+    with pytest.raises(InputError, match=r"pets has images of one class alone; give folders of two classes"):
+        load_images(str(classes))
+    assert list(cache.iterdir()) == []
 
 
 def test_grey_among_colour_and_deep_grey_are_named(tmp_path: Path, cache: Path) -> None:

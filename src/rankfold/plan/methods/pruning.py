@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -87,10 +88,12 @@ class _Pruning(Method):
     def check_changes(self, network: Network, kinds: dict[str, LayerKind], example: str) -> None:
         """Refuse a plan in which no layer is pruned."""
         if not any(kind.changes_weight for kind in kinds.values()):
-            raise InputError(
-                f"entries (={self.entries}) prune no layer of {network.name}: they must be fewer than a "
-                "kernel has positions"
-            )
+            kept = [shape for shape in network.convolutions if math.prod(shape.kernel) > self.entries]
+            remedy = "they must be fewer than a kernel has positions"
+            if kept:
+                names = ", ".join(shape.name for shape in kept)
+                remedy = f"what has kernels of more positions ({names}) stays dense"
+            raise InputError(f"entries (={self.entries}) prune no layer of {network.name}: {remedy}")
 
 
 @dataclass(frozen=True)
