@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from common.measurement import ROW
 from rankfold.errors import InputError
+from rankfold.planning.search.result import not_dominated
 from rankfold.reproduce.figure import figure
-from rankfold.reproduce.headline import ROW_SPARSE, Comparison, Point, average, headline, pareto
+from rankfold.reproduce.headline import ROW_SPARSE, Comparison, Point, average, headline
 from rankfold.reproduce.measure import read_table, write_table
 from rankfold.reproduce.summary import headline_tables, headlines, headlines_to_json
 from rankfold.reproduce.tables import energy_table, low_rank_tables, support_table
@@ -143,7 +144,7 @@ def test_a_headline_is_a_pair_of_points_that_no_pair_beats(ours, others):
 
 @given(POINTS)
 def test_the_front_beats_all_other_points(points):
-    front = pareto(points)
+    front = not_dominated(points)
     assert set(front) <= set(points)
     for one in points:
         assert any(other.cycles <= one.cycles and other.accuracy >= one.accuracy for other in front)

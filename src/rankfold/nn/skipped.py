@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from rankfold.nn.plain import CONV_ATTRIBUTES, StandIn
 from rankfold.workload.padding import padding_sides
-from rankfold.workload.shape import Pair
+from rankfold.workload.shape import Pair, spanned
 
 
 class SkippedConv2d(nn.Module, StandIn):
@@ -60,9 +60,8 @@ class SkippedConv2d(nn.Module, StandIn):
     @property
     def extent(self) -> Pair:
         """Inputs of a channel that one output pixel spans."""
-        height = (self.kernel_size[0] - 1) * self.dilation[0] + 1
-        width = (self.kernel_size[1] - 1) * self.dilation[1] + 1
-        return height, width
+        height = spanned(self.kernel_size[0], self.dilation[0])
+        return height, spanned(self.kernel_size[1], self.dilation[1])
 
     def _outputs(self, inputs: int, axis: int) -> int:
         """Output pixels along an axis of so many inputs."""

@@ -17,7 +17,7 @@ from rankfold.nn.masked import MaskedConv2d
 from rankfold.nn.plain import StandIn
 from rankfold.nn.random_state import random_state_kept
 from rankfold.workload.padding import padding_sides
-from rankfold.workload.shape import Pair, Sides
+from rankfold.workload.shape import Pair, Sides, spanned
 
 
 class Windowed(nn.Module, StandIn):
@@ -70,9 +70,8 @@ class Windowed(nn.Module, StandIn):
     @property
     def extent(self) -> Pair:
         """Inputs of a channel that one output pixel spans."""
-        height = (self.kernel_size[0] - 1) * self.dilation[0] + 1
-        width = (self.kernel_size[1] - 1) * self.dilation[1] + 1
-        return height, width
+        height = spanned(self.kernel_size[0], self.dilation[0])
+        return height, spanned(self.kernel_size[1], self.dilation[1])
 
     def reader(self, outputs: int, *, bias: bool, like: Tensor) -> MaskedConv2d:
         """A convolution that reads all windows, with weights of no meaning; it leaves torch's random state.

@@ -23,9 +23,10 @@ from rankfold.plan import (
     SharedSupport,
 )
 from rankfold.plan.kinds import IDEAL, PLAIN
+from rankfold.planning.search.result import not_dominated
 from rankfold.report.charts.drawing import SIZE, WIDTH, count, round_numbers, svg, svg_file
 from rankfold.report.palette import BLUE, BROWN, GREEN, GREY, INK, MOSS, OCHRE, PINK, SOFT, VERMILION, VIOLET
-from rankfold.reproduce.headline import ROW_SPARSE, Point, by_array, pareto
+from rankfold.reproduce.headline import ROW_SPARSE, Point, by_array
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -230,7 +231,7 @@ def _panel(axes: Axes, points: Sequence[Point], shown: Sequence[Series], array: 
     for series in shown:
         own = [point for point in points if series.holds(point)]
         handles.append(_marks(axes, series, own))
-        _line(axes, series, pareto(own))
+        _line(axes, series, not_dominated(own))
     axes.set_title(
         f"{array} arrays",
         fontsize=SIZE,

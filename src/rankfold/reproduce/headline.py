@@ -200,14 +200,3 @@ def headline(ours: Sequence[Point], theirs: Sequence[Point]) -> Headline:
         max(fewer, key=lambda pair: (pair.ratio, pair.ours.accuracy), default=None),
         max(better, key=lambda pair: (pair.gain, pair.ours.accuracy), default=None),
     )
-
-
-def pareto(points: Iterable[Point]) -> tuple[Point, ...]:
-    """The points that no other beats in one of cycles and accuracy without losing in the other, by cycles."""
-    front: list[Point] = []
-    # Of as many cycles the most accurate comes first, so that the others are beaten already.
-    for point in sorted(points, key=lambda point: (point.cycles, -point.accuracy)):
-        # By rising cycles, a point is beaten if an earlier one is as accurate: it needs no more cycles.
-        if not front or point.accuracy > front[-1].accuracy:
-            front.append(point)
-    return tuple(front)

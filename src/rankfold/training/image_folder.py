@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rankfold.errors import InputError
+from rankfold.files import read_bytes
 from rankfold.training.decoder import Decoder
 from rankfold.training.splits import DIGITS, HELD_OUT, TEST_SPLITS, Arrays, Size, first_of
 
@@ -67,17 +68,10 @@ def decode_images(source: str, files: Mapping[str, Sequence[Path]], size: Size |
         images = []
         for path in paths:
             decoder = Decoder(f"{source}, {path.name}", "", "", size)
-            pixels = decoder.opened(_content(path), 0)
+            pixels = decoder.opened(read_bytes(path), 0)
             if first is None:
                 first = pixels
             decoder.check_alike(pixels, first, 0)
             images.append(pixels)
         splits[split] = np.stack(images), np.zeros(len(images), np.int64)
     return splits
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error

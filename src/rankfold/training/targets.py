@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from rankfold.errors import InputError, first_line
+from rankfold.files import read_bytes
 
 SUFFIXES = (".json", ".npy")
 
@@ -54,7 +55,7 @@ class ImageTargets:
         content = hashlib.sha256()
         for image in self.images:
             for path in _files_of(image):
-                content.update(path.name.encode() + _bytes_of(path))
+                content.update(path.name.encode() + read_bytes(path))
         return content.hexdigest()
 
 
@@ -75,7 +76,7 @@ def _target_of(image: Path) -> Any:
 
 def _json_of(path: Path) -> Any:
     try:
-        return json.loads(_bytes_of(path))
+        return json.loads(read_bytes(path))
     except ValueError as error:  # of its encoding, too
         raise InputError(f"targets {path} cannot be read: {first_line(error)}; give valid JSON") from error
 
@@ -88,10 +89,3 @@ def _array_of(path: Path) -> torch.Tensor:
         raise InputError(
             f"targets {path} cannot be read: {first_line(error)}; give numbers, as np.save writes them"
         ) from error
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error

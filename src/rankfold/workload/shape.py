@@ -173,8 +173,8 @@ class ConvShape:
     @cached_property
     def extent(self) -> Pair:
         """Inputs that one kernel spans, (kh-1)*d + 1 and alike."""
-        vertical = _spanned(self.kernel[0], self.dilation[0])
-        horizontal = _spanned(self.kernel[1], self.dilation[1])
+        vertical = spanned(self.kernel[0], self.dilation[0])
+        horizontal = spanned(self.kernel[1], self.dilation[1])
         return vertical, horizontal
 
     @cached_property
@@ -265,7 +265,7 @@ def same_padding(
         outputs = -(-size[axis] // stride[axis])  # rounded up
         # The windows begin a stride apart; behind the beginning of the last one, it has to fit as well.
         last_begins = (outputs - 1) * stride[axis]
-        needed = last_begins + _spanned(kernel[axis], dilation[axis])
+        needed = last_begins + spanned(kernel[axis], dilation[axis])
         # Of a stride that is longer than the kernel some inputs may be left over.
         zeros = max(needed - size[axis], 0)
         before = zeros // 2
@@ -274,7 +274,7 @@ def same_padding(
     return top, bottom, left, right
 
 
-def _spanned(kernel: int, dilation: int) -> int:
+def spanned(kernel: int, dilation: int) -> int:
     """Inputs from the first to the last one that a kernel reads along one axis."""
     return (kernel - 1) * dilation + 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from rankfold.planning.exact import Candidate
 
@@ -60,9 +61,24 @@ class SearchResult:
         return None
 
 
-def not_dominated(plans: Iterable[MeasuredPlan]) -> tuple[MeasuredPlan, ...]:
+class Measured(Protocol):
+    """Anything with cycles and a measured accuracy."""
+
+    @property
+    def cycles(self) -> float:
+        """Per image."""
+
+    @property
+    def accuracy(self) -> float:
+        """0 to 1."""
+
+
+AnyMeasured = TypeVar("AnyMeasured", bound=Measured)
+
+
+def not_dominated(plans: Iterable[AnyMeasured]) -> tuple[AnyMeasured, ...]:
     """The plans that none is as good as in both and better in one, by rising cycles; of equals, the first."""
-    front: list[MeasuredPlan] = []
+    front: list[AnyMeasured] = []
     # Of equal cycles the most accurate comes first; whatever follows must be more accurate than all before.
     for plan in sorted(plans, key=lambda plan: (plan.cycles, -plan.accuracy)):
         if not front or plan.accuracy > front[-1].accuracy:
