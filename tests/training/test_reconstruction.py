@@ -225,7 +225,7 @@ def test_wrong_values_are_refused(options, words):
 
 
 def test_another_network_and_ruined_weights_are_refused():
-    with pytest.raises(InputError, match="give the network that it was made from"):
+    with pytest.raises(InputError, match="give the float network that it was made from"):
         reconstruct_(compressed(dense()), nn.Sequential(nn.Flatten(), nn.Linear(36, 5)), BATCHES, **FEW)
     reference = dense()
     net = compressed(reference)

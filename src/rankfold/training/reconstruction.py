@@ -222,7 +222,8 @@ class _Job:
         if not trained:
             raise InputError(
                 "no layer of the network, and no module around one, has outputs of the same shape in the "
-                "reference; give the network that it was made from"
+                "reference that gradients come back to, as none do through rounding; give the float network "
+                "that it was made from"
             )
         return trained
 
