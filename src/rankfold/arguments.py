@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from inspect import Parameter, signature
 from numbers import Integral, Rational, Real
+from operator import is_not
 from typing import Any, TypeVar, cast
 
 from rankfold.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
 LONGEST = 60  # letters of a text that are shown
-_PLAIN = (int, float, str, bool, type(None))
+_PLAIN = frozenset((int, float, str, bool, type(None)))
 
 
 class Wanted:
@@ -131,13 +132,15 @@ def plain_numbers_(owner: object) -> None:
 
 
 def plain_number(value: Any) -> Any:
-    """NumPy's number, or each of a tuple, as Python's own; anything else as it is."""
+    """NumPy's number, or each of a tuple of numbers, as Python's own; anything else as it is."""
+    # The types themselves first: what knows numbers of all kinds takes much longer.
     if type(value) in _PLAIN:
         return value
-    if isinstance(value, tuple):
-        # The tuple itself where there is nothing to change, with whatever type it has.
+    if type(value) is tuple:
+        if all(type(one) in _PLAIN for one in value):
+            return value
         plain = tuple(map(plain_number, value))
-        return value if all(one is other for one, other in zip(plain, value, strict=True)) else plain
+        return plain if any(map(is_not, plain, value)) else value
     if isinstance(value, Integral):
         return int(value)
     # Fractions are exact, and no kind of float.

@@ -24,6 +24,8 @@ def homes(
 ) -> list[tuple[Hashable, ...]]:
     """The arrays that each stage of each run uses, as a key: those of one key are the same arrays.
 
+    Stages of different places in their layers, as both of a low-rank pair, never share any.
+
     Args:
         parameters: the name of what each run stores, see `ConvShape.stored`.
         stages: the stored convolutions of each run: one, two for a low-rank pair, several for parts of a

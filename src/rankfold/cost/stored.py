@@ -144,6 +144,8 @@ def stages_of(costs: NetworkCycles) -> list[StoredStage]:
 
 def _stages_of_layer(layer: LayerCycles) -> list[StageRun]:
     wide, bits = layer.columns_per_weight, layer.entry.weight_bits
+    if layer.placed:
+        bits, _ = bits_of(layer.shape, layer.entry)
     stages = zip(layer.executed.stages, layer.slices, strict=True)
     return [StageRun(stage, slices, wide, bits) for stage, slices in stages]
 

@@ -58,7 +58,8 @@ def windows_worth_trying(planes: Sequence[Pair], columns: int) -> tuple[Pair, ..
     cut to the same ones of them.
 
     A window that is cut to a plane is stored for that plane alone: with more arrays, each of which works for
-    fewer runs.
+    fewer runs. Where no pixels of a window share an input, as under 1x1 kernels, windows of different sides
+    may hold the same cells, each on a plane of its own: such pairs are not looked for.
 
     Args:
         planes: (OH, OW) of the output of each run of a weight.

@@ -41,30 +41,10 @@ class StoredMatrix(DiagonalBlocks):
                 for column_strip in column_strips:
                     yield self._tile(rows, column_strip)
 
-    # The cells of a tile follow from its pieces: which lines of which diagonal block, ordered by (channel, y,
-    # x), meet which columns, ordered by (output channel, pixel). What a pixel reads of a block's lines
-    # follows from the pixels of the block and, where these are several, from how far apart they read. Neither
-    # the plane nor, for a single pixel, stride and dilation play a part.
     @cached_property
-    def contents(self) -> Hashable:
+    def contents(self) -> Contents:
         """What the cells hold: matrices of one parameter that agree in it are one and the same arrays."""
-        shape = self.footprint.shape
-        apart = []
-        for axis in (0, 1):
-            if self.part[axis] > 1:
-                apart.append((axis, shape.stride[axis], shape.dilation[axis]))
-        order = None
-        if self.overflow is not None:
-            order = self.overflow.axis
-        groups = tuple(group for group, _ in self.blocks)
-        tiles: Counter[Hashable] = Counter()
-        for outline in self.outlines:
-            pixels = tuple(outline.pixels.tolist())
-            for lines, strips in outline.strips():
-                for columns in strips:
-                    tiles[pixels, lines, columns] += 1
-        weight = shape.in_channels, shape.m, shape.kernel, shape.groups, self.footprint.mask
-        return weight, self.block, self.part, tuple(apart), order, groups, frozenset(tiles.items())
+        return Contents(self)
 
     def extents(self) -> Counter[Pair]:
         """How many tiles have r rows and c columns in use, by (r, c), counted without making them."""
@@ -157,6 +137,67 @@ class StoredMatrix(DiagonalBlocks):
         if self.slots == 1:
             return 0
         return block
+
+
+# The cells of a tile follow from its pieces: which lines of which diagonal block, ordered by (channel, y, x),
+# meet which columns, ordered by (output channel, pixel). What a pixel reads of a block's lines follows from
+# the pixels of the block and, where these are several, from how far apart they read. Neither the plane nor,
+# for a single pixel, stride and dilation play a part. Going through all tiles takes a second in large layers,
+# and is seldom needed: matrices that are made alike hold the same, and those whose blocks or number of tiles
+# differ do not.
+class Contents:
+    """What the cells of a stored matrix hold, which equals that of another where their arrays are the same.
+
+    Args:
+        stored: the matrix.
+    """
+
+    def __init__(self, stored: StoredMatrix) -> None:
+        self._stored = stored
+        self._hash = hash(self._outside)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Contents):
+            return NotImplemented
+        if self._hash != other._hash or self._outside != other._outside:
+            return False
+        return self._made == other._made or self._tiles == other._tiles
+
+    @cached_property
+    def _made(self) -> Hashable:
+        """All that tiles are cut by: where it agrees, all cells do."""
+        stored, shape = self._stored, self._stored.footprint.shape
+        cut = stored.array, stored.window, stored.layout, stored.overflow
+        return *cut, shape.stride, shape.dilation
+
+    @cached_property
+    def _outside(self) -> Hashable:
+        """What agrees wherever cells do, and is found without looking at these."""
+        stored, shape = self._stored, self._stored.footprint.shape
+        apart = []
+        for axis in (0, 1):
+            if stored.part[axis] > 1:
+                apart.append((axis, shape.stride[axis], shape.dilation[axis]))
+        order = None
+        if stored.overflow is not None:
+            order = stored.overflow.axis
+        groups = tuple(group for group, _ in stored.blocks)
+        weight = shape.in_channels, shape.m, shape.kernel, shape.groups, stored.footprint.mask
+        return weight, stored.block, stored.part, tuple(apart), order, groups, stored.tile_count
+
+    @cached_property
+    def _tiles(self) -> frozenset[tuple[Hashable, int]]:
+        """The pieces of every tile, and how often each is there."""
+        tiles: Counter[Hashable] = Counter()
+        for outline in self._stored.outlines:
+            pixels = tuple(outline.pixels.tolist())
+            for lines, strips in outline.strips():
+                for columns in strips:
+                    tiles[pixels, lines, columns] += 1
+        return frozenset(tiles.items())
 
 
 def held_together(stored: Iterable[StoredMatrix]) -> Hashable:

@@ -27,13 +27,15 @@ def swap_(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> None
 
 
 def _keep_frozen_(module: nn.Module, made: nn.Module) -> None:
-    before = dict(module.named_parameters(recurse=False))
+    before = dict(module.named_parameters())
+    biases = [parameter for name, parameter in before.items() if _kind(name) == "bias"]
+    weights = [parameter for name, parameter in before.items() if _kind(name) not in ("bias", "step")]
     for name, parameter in made.named_parameters():
-        kind = name.rpartition(".")[2]
+        old = biases if biases and _kind(name) == "bias" else weights
         # Steps of quantisers are new, and nobody froze them.
-        if kind == "step" or "weight" not in before:
-            continue
-        old = before["weight"]
-        if kind == "bias":
-            old = before.get("bias", old)
-        parameter.requires_grad_(old.requires_grad)
+        if old and _kind(name) != "step" and not any(one.requires_grad for one in old):
+            parameter.requires_grad_(False)
+
+
+def _kind(name: str) -> str:
+    return name.rpartition(".")[2]

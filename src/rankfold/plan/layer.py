@@ -53,6 +53,7 @@ class LayerPlan:
 
     def __post_init__(self) -> None:
         plain_numbers_(self)
+        plain_numbers_(self.kind)
         if not self.mapping:
             object.__setattr__(self, "mapping", self.kind.mapping_for("sdk"))  # it is frozen
         if not self.kind.can_lie(self.mapping):

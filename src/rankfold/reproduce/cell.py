@@ -13,7 +13,7 @@ from rankfold.cost.energy.chosen_table import array_with_cells, completed
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec
 from rankfold.models.load import load_model
-from rankfold.plan import ChannelPruning, Plan
+from rankfold.plan import Plan
 from rankfold.plan.methods import Planned
 from rankfold.progress import Progress
 from rankfold.reproduce.grid import Cell, Grid
@@ -142,10 +142,15 @@ def cell_plan(cell: Cell, model: nn.Module, network: Network, array: ArraySpec) 
     return plan_of(cell.setting(), model, network, array, bits=cell.bits)
 
 
+def has_result(cell: Cell, out: Path) -> bool:
+    """Whether a run of the cell is complete in the folder of the results."""
+    return (cell_folder(out, cell) / run_files.RESULT).exists()
+
+
 def check_settings(grid: Grid, cells: Sequence[Cell]) -> None:
     """Refuse cells whose settings no layer of the network can have, before anything is trained.
 
-    Plans for a budget, and of weights, are made when their cells are run.
+    What plans for a budget, and those that look at weights, need is seen when their cells are run.
 
     Args:
         grid: its network, data and array.
@@ -160,7 +165,7 @@ def check_settings(grid: Grid, cells: Sequence[Cell]) -> None:
     checked = set()
     for cell in cells:
         key = replace(cell, seed=0)
-        if key in checked or isinstance(cell.setting(), Planned | ChannelPruning):
+        if key in checked or cell.setting().maker or isinstance(cell.setting(), Planned):
             continue
         checked.add(key)
         try:
@@ -227,7 +232,7 @@ def check_hardware(grid: Grid, out: Path) -> None:
         folder = cell_folder(out, cell)
         if not isinstance(method, Planned) or method.max_energy is None:
             continue
-        if not (folder / run_files.RESULT).exists():
+        if not has_result(cell, out):
             continue
         try:
             known = Plan.load(folder / run_files.PLAN).machine

@@ -17,7 +17,7 @@ from rankfold.models.pretrained import shipped_baseline
 from rankfold.progress import Progress
 from rankfold.records.claim import Claim
 from rankfold.records.typed import write_typed
-from rankfold.reproduce.cell import Outcome, Work, check_hardware, check_settings, finished
+from rankfold.reproduce.cell import Outcome, Work, check_hardware, check_settings, finished, has_result
 from rankfold.reproduce.grid import Cell, Grid
 from rankfold.runs.record import device_name, versions
 from rankfold.runs.state import RunNotes
@@ -94,9 +94,11 @@ def reproduce(
     if not (out / MARKER).exists():
         check_name(grid.model)
         check_source(grid.data, None)
-        check_settings(grid, grid.cells)
     # Before anything is written: tables without these cells would be left.
     check_hardware(grid, out)
+    unfinished = [cell for cell in grid.cells if not has_result(cell, out)]
+    if unfinished and (go_on() or not (out / MARKER).exists()):
+        check_settings(grid, unfinished)
     # Before any cell: the results of two grids in one folder could not be told apart.
     claim(grid, out, device)
     data = _digest(grid.data, progress)

@@ -5,7 +5,8 @@ torch-pruning.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -195,34 +196,47 @@ def _remove(model: nn.Module, example: Inputs, wanted: Mapping[str, int]) -> Non
     # torch-pruning runs the network on zeros, from which batch norms must not learn.
     was_training = model.training
     model.eval()
-    # It follows gradients, of which frozen layers have none, and makes parameters anew.
-    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
-    model.requires_grad_(True)
-    graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
-    importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
-    # Importance is of the weights that are left, so that layers come in the order of the plan.
-    for name, kept in wanted.items():
-        module = model.get_submodule(name)
-        outputs = _outputs(module)
-        # All channels at once: the whole group is looked at before any of it is removed.
-        every = graph.get_pruning_group(
-            module,
-            torch_pruning.prune_conv_out_channels,
-            idxs=list(range(outputs)),
-        )
-        if not _alone(every):
-            continue
-        # Stable, so that ties are broken alike in every run.
-        least = importance(every).argsort(stable=True)[: outputs - kept].tolist()
-        going = graph.get_pruning_group(
-            module,
-            torch_pruning.prune_conv_out_channels,
-            idxs=sorted(least),
-        )
-        going.prune()
-    for name in frozen:
-        model.get_parameter(name).requires_grad_(False)
+    with _followed(model):
+        graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
+        importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
+        # Importance is of the weights that are left, so that layers come in the order of the plan.
+        for name, kept in wanted.items():
+            module = model.get_submodule(name)
+            outputs = _outputs(module)
+            # All channels at once: the whole group is looked at before any of it is removed.
+            every = graph.get_pruning_group(
+                module,
+                torch_pruning.prune_conv_out_channels,
+                idxs=list(range(outputs)),
+            )
+            if not _alone(every):
+                continue
+            # Stable, so that ties are broken alike in every run.
+            least = importance(every).argsort(stable=True)[: outputs - kept].tolist()
+            going = graph.get_pruning_group(
+                module,
+                torch_pruning.prune_conv_out_channels,
+                idxs=sorted(least),
+            )
+            going.prune()
     model.train(was_training)
+
+
+@contextmanager
+def _followed(model: nn.Module) -> Iterator[None]:
+    """A network with gradients everywhere: torch-pruning follows them, and makes parameters anew."""
+    frozen = []
+    # By all names: of a weight that two modules share each gets one of its own.
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if not parameter.requires_grad and parameter.is_floating_point():
+            frozen.append(name)
+    for name in frozen:
+        model.get_parameter(name).requires_grad_(True)
+    try:
+        yield
+    finally:
+        for name in frozen:
+            model.get_parameter(name).requires_grad_(False)
 
 
 def _alone(group: Any) -> bool:

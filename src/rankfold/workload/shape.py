@@ -308,7 +308,7 @@ def _check_sequence(layer: str, label: str, values: object, length: int, wanted:
 
 def _are_at_least(least: int, values: Iterable[int]) -> bool:
     """Whether all are whole numbers, none of them below `least`."""
-    return all(WHOLE.fits(value) and value >= least for value in values)
+    return all((type(value) is int or WHOLE.fits(value)) and value >= least for value in values)
 
 
 def _show(values: Iterable[int]) -> str:

@@ -221,7 +221,7 @@ class NetworkEnergy(Shown):
         """
         parameters, stages = [], []
         for layer in self.layers:
-            adc = self.adc_bits.get(layer.shape.weight)
+            adc = self.adc_bits.get(layer.shape.weight, self.table.adc_bits)
             parameters.append(layer.shape.stored)
             stages.append([(stage.activity, adc) for stage in layer.stages])
         return homes(parameters, stages, lambda stage: (stage[0].held, stage[1]))

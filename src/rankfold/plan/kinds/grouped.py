@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from rankfold.arguments import TEXT
+from rankfold.arguments import TEXT, plain_numbers_
 from rankfold.errors import InputError
 from rankfold.plan.kinds.kind import LayerKind
 from rankfold.plan.members import PATTERN, shortest_members, text_to_members
@@ -37,6 +37,7 @@ class GroupedLayer(LayerKind):
     members: str | None = None
 
     def __post_init__(self) -> None:
+        plain_numbers_(self)
         if type(self.blocks) is not int or self.blocks < 2:
             raise InputError(
                 f"blocks (={self.blocks!r}) of a grouped layer must be a whole number, 2 or more"

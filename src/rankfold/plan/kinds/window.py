@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from rankfold.arguments import plain_numbers_
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, map_layer
 from rankfold.mapping.window_matrix import check_window, window_box, window_cycles, window_shape
@@ -80,6 +81,7 @@ class WindowLayer(OfWindows):
     support: str | None = None
 
     def __post_init__(self) -> None:
+        plain_numbers_(self)
         sides = self.window
         whole = isinstance(sides, tuple) and all(type(side) is int and side >= 1 for side in sides)
         if not whole or len(sides) != 2:

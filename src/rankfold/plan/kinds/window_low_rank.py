@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rankfold.arguments import plain_numbers_
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, map_layer
 from rankfold.mapping.window_low_rank import MAPPING, window_low_rank_cycles
@@ -47,6 +48,7 @@ class WindowLowRankLayer(OfWindows):
     support: str | None = None
 
     def __post_init__(self) -> None:
+        plain_numbers_(self)
         if type(self.rank) is not int or self.rank < 1:
             raise InputError(f"rank (={self.rank}) must be a positive whole number")
         self.window_layer  # noqa: B018 (refuses what no window layer has)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
+from rankfold.arguments import plain_numbers_
 from rankfold.errors import InputError
 from rankfold.mapping import ArraySpec, map_layer
 from rankfold.mapping.window_cover import PlanePart, cover_cycles, covers, part_shape
@@ -38,6 +39,7 @@ class WindowPart:
     support: str | None = None
 
     def __post_init__(self) -> None:
+        plain_numbers_(self)
         for name, least in (("corner", 0), ("size", 1)):
             sides = getattr(self, name)
             whole = isinstance(sides, tuple) and all(type(side) is int and side >= least for side in sides)

@@ -26,11 +26,13 @@ def mappings_within(
 ) -> Plan:
     """The plan with a mapping for each layer, so that all need the fewest cycles within so many arrays.
 
-    Exact: a multiple-choice knapsack, solved by branch and bound (see `solve`). Cycles are activations of
-    arrays per image, with slices of the inputs where the array says what its DACs drive; every stored tile
-    has an array of its own. Layers that stay as they are may have any one window, too
-    (`cost.choice.window_options`). Layers that share a parameter are chosen for together, and have one set
-    of arrays for all that are held alike. Of choices that need equally many cycles the solver may take any.
+    Exact over the options of each layer: a multiple-choice knapsack, solved by branch and bound (see
+    `solve`). Cycles are activations of arrays per image, with slices of the inputs where the array says what
+    its DACs drive; every stored tile has an array of its own. Layers that stay as they are may have any one
+    window, too, that pays for the layer alone (`cost.choice.window_options`). Layers that share a parameter
+    are chosen for together, and have one set of arrays for all that are held alike; a window that pays only
+    since another of them, on a plane of another size, stores it already is not looked for. Of choices that
+    need equally many cycles the solver may take any.
 
     Args:
         network: the network.
@@ -109,7 +111,7 @@ def _ways(entries: Sequence[LayerPlan], options: Mapping[str, Sequence[MappingOp
         following: dict[frozenset[Hashable], list[_Way]] = {}
         for contents, ways in states.items():
             for option, own in zip(options[entry.name], held[number], strict=True):
-                arrays = sum(number for key, number in own.items() if key not in contents)
+                arrays = sum(tiles for key, tiles in own.items() if key not in contents)
                 further = [way.followed_by(option, arrays) for way in ways]
                 following.setdefault(contents.union(own) & later, []).extend(further)
         states = {contents: _not_undercut(ways) for contents, ways in following.items()}

@@ -269,8 +269,8 @@ def _counted_once(model: nn.Module, calls: Calls) -> tuple[Untouched, ...]:
 def _weight_of(module: nn.Module | None) -> torch.Tensor | None:
     if module is None:
         return None
-    # TorchScript has no dictionary of parameters.
-    return dict(module.named_parameters(recurse=False)).get("weight")
+    # TorchScript has no dictionary of parameters. A weight may have another name as well.
+    return dict(module.named_parameters(recurse=False, remove_duplicate=False)).get("weight")
 
 
 def _conv_shape(
