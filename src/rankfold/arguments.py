@@ -140,7 +140,10 @@ def plain_number(value: Any) -> Any:
         if all(type(one) in _PLAIN for one in value):
             return value
         plain = tuple(map(plain_number, value))
-        return plain if any(map(is_not, plain, value)) else value
+        # Others than numbers, such as records, stay the very tuple that they were.
+        if any(map(is_not, plain, value)):
+            return plain
+        return value
     if isinstance(value, Integral):
         return int(value)
     # Fractions are exact, and no kind of float.

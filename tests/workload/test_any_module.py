@@ -14,7 +14,6 @@ from rankfold.surgery.compress import compress_
 from rankfold.workload import trace
 
 ARRAY = ArraySpec(64, 64)
-
 IMAGES = torch.zeros(1, 3, 8, 8)
 
 

@@ -31,9 +31,14 @@ def _keep_frozen_(module: nn.Module, made: nn.Module) -> None:
     biases = [parameter for name, parameter in before.items() if _kind(name) == "bias"]
     weights = [parameter for name, parameter in before.items() if _kind(name) not in ("bias", "step")]
     for name, parameter in made.named_parameters():
-        old = biases if biases and _kind(name) == "bias" else weights
         # Steps of quantisers are new, and nobody froze them.
-        if old and _kind(name) != "step" and not any(one.requires_grad for one in old):
+        if _kind(name) == "step":
+            continue
+        came_from = weights
+        if biases and _kind(name) == "bias":
+            came_from = biases
+        # A module without parameters says nothing.
+        if came_from and not any(old.requires_grad for old in came_from):
             parameter.requires_grad_(False)
 
 

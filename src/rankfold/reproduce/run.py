@@ -56,10 +56,10 @@ def reproduce(
     grid: Grid,
     out: Path,
     progress: Progress,
+    *,
     time_limit: float | None = None,
     device: str = "auto",
     runner: Runner | None = None,
-    *,
     captured: bool = False,
 ) -> tuple[Outcome, ...]:
     """Train every cell of a grid into `out/cells` and map it for every array of the grid.

@@ -142,9 +142,9 @@ def run(options: argparse.Namespace) -> int:
                 grid,
                 out.resolve(),
                 Bars(),
-                options.time_limit,
-                options.device,
-                runner,
+                time_limit=options.time_limit,
+                device=options.device,
+                runner=runner,
                 captured=options.together is not None,
             )
     # Caught here, as `main` would speak of `--resume`, which this command does without.
